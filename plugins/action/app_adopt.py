@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ansible import constants, context
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import explain
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import command_line
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import messages, take_over
@@ -28,6 +31,14 @@ SPEC: dict[str, dict[str, Any]] = {
     "dry": {"type": "bool", "default": False},
 }
 _MODULE = "christmas.selfheal.app_adoption"
+# What the new inventory needs to connect as this run does, and what it must not hold, with the option to use instead.
+_CONNECTION: dict[str, Callable[[Any], object]] = {
+    "ansible_port": int,
+    "ansible_ssh_private_key_file": str,
+    "ansible_ssh_common_args": str,
+}
+_PASSWORDS = ("ansible_password", "ansible_ssh_pass")
+_SUDO = "test $(id -u) = 0 || sudo -n true"
 # Seconds before each attempt to ask what runs: the app may be put back just now, or the host has lost its connections.
 _PAUSES = (0.0, 3.0, 10.0)
 
@@ -53,14 +64,18 @@ class ActionModule(ActionBase):
         self._asked = {"folder": str(given["folder"]), "app": str(given["app"])}
         check = bool(self._task.check_mode or given["dry"])
         try:
+            self._require_connection(str(given["host"]))
             # Before the first change: the take-over could not be given a typed password.
             command_line.passed_on(context.CLIARGS)
             found: Adoption = self._on_host("read")["adoption"]
-            where = adoption.place(str(given["to"]), found["app"], str(given["host"]), os.getcwd())
+            where = adoption.place(str(given["to"]), found["app"], self._address(str(given["host"])), os.getcwd())
             return {**result, **self._adopt(found, where, check)}
         except _HostSaid as error:
             return {**result, **error.result, "failed": True}
-        except (InitError, OSError, command_line.TypedPassword) as error:
+        except OSError as error:
+            fix = "make room or access there, and run the same command again"
+            return {**result, "failed": True, "msg": f"{explain(error)}. The app was not touched. Fix: {fix}"}
+        except (InitError, command_line.TypedPassword) as error:
             return {**result, "failed": True, "msg": str(error)}
 
     def _adopt(self, found: Adoption, where: adoption.Place, check: bool) -> dict[str, Any]:
@@ -106,6 +121,33 @@ class ActionModule(ActionBase):
             return now
         return None
 
+    def _address(self, host: str) -> str:
+        """The host for the new inventory, with the user of `--user`."""
+        user = str(context.CLIARGS.get("remote_user") or "")
+        return f"{user}@{host}" if user not in ("", "root") and "@" not in host else host
+
+    def _require_connection(self, host: str) -> None:
+        """Connect once while messages of the connection are shown: `_on_host` hides them."""
+        for name in _PASSWORDS:
+            if self._variables.get(name) and not context.CLIARGS.get("connection_password_file"):
+                why = f"it has {name} in this run's inventory, which the new inventory does not get"
+                raise InitError(host, why, "use --connection-password-file FILE, or a key")
+        try:
+            ended = self._execute_module(module_name="ansible.builtin.ping", module_args={}, task_vars=self._variables)
+        except AnsibleError as error:
+            ended = {"failed": True, "unreachable": isinstance(error, AnsibleConnectionFailure), "msg": str(error)}
+        if ended.get("failed") or ended.get("unreachable"):
+            fix = (
+                f"make `ssh {host.replace('[', '').replace(']', '')}` work first. Another key: --private-key FILE; "
+                "another port: -e ansible_port=PORT. sudo has to work without a password"
+            )
+            said = f"{host}: {str(ended.get('msg', '')).rstrip('.')}. Nothing was changed. Fix: {fix}"
+            raise _HostSaid({"unreachable": bool(ended.get("unreachable")), "msg": said})
+        if self._play_context.become and self._low_level_execute_command(_SUDO, sudoable=False)["rc"]:
+            why = "sudo asks for a password there, and rsync, which copies the project, cannot give one"
+            fix = "allow it without one, by a line `USER ALL=(ALL) NOPASSWD: ALL` in /etc/sudoers.d, or connect as root"
+            raise _HostSaid({"msg": f"{host}: {why}. Nothing was changed. Fix: {fix}"})
+
     def _on_host(self, state: str) -> dict[str, Any]:
         """Run the module. What it returns has secrets, so the connection shows none of it, at any verbosity."""
         contexts = (self._play_context, self._connection._play_context)
@@ -133,6 +175,11 @@ class ActionModule(ActionBase):
             collections=this_run.collections(),
             identities=[Identity(*one) for one in self._loader._vault.secrets or []],
             encrypt_identity=constants.DEFAULT_VAULT_ENCRYPT_IDENTITY or "",
+            connection=[
+                (name, kind(self._templar.template(self._variables[name])))
+                for name, kind in _CONNECTION.items()
+                if self._variables.get(name)
+            ],
         )
 
     def _show(self, text: str) -> None:

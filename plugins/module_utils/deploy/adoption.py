@@ -10,28 +10,29 @@ from __future__ import annotations
 import glob
 import json
 import os
+import pwd
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 from ..compose import adopted_mounts, project_parts
-from ..compose.adopted_mounts import Bind
+from ..compose.adopted_mounts import Bind, Held
 from ..core.app_paths import AppError, AppPaths, app_paths
 from ..core.redact import redact
 from ..docker import containers as docker_containers
 from ..docker import network as docker_network
 from ..docker import volumes as docker_volumes
 from ..docker.containers import Document
-from ..docker.engine import state
+from ..docker.engine import data_root, state
 from ..docker.model import Model
 from ..env import dotenv
 from ..health.diagnosis import held_by
 from ..health.facts import holders
 from ..host import command as commands
 from ..releases import store as release_store
-from . import adoption_choice, adoption_files, adoption_record
-from .adoption_choice import AdoptError, Asked, Found, Known
+from . import adoption_choice, adoption_files, adoption_record, adoption_running
+from .adoption_choice import AdoptError, Asked, Found, Known, NothingFits
 from .compose_files import disk_usage, read_host
 
 _LABEL = "com.docker.compose"
@@ -125,19 +126,23 @@ def read(asked: Asked, root: str = "/") -> Adoption:
     there = {one.name: adoption_files.look(one.source) for one in mounts}
     data = adopted_mounts.data(mounts, there, _created(found.documents, now))
     _require_same_data(found, project.model)
+    adoption_running.require_same_values(found, project.model)
+    adoption_running.require_same_scale(found, project.model)
+    adoption_running.require_same_profiles(found, project.model, project.env)
     _require_ports(found, project.model)
     volumes = _volumes(found, documents)
-    archive, files, left = _archive(found, project, top, data)
+    held = _held(project.model, top)
+    archive, files, left = _archive(found, project, top, data, held)
     _require_disk(root)
     return {
         **empty,
         "top": top,
         "files": files,
         "volumes": volumes,
-        "data": _places(data),
+        "data": [*_places(data), *_held_places(project.model, held)],
         "networks": sorted(_networks(found.documents)),
         "ports": _ports(found.documents),
-        "notes": [*_differences(found, project.model), *_neighbours(found, documents), *left],
+        "notes": [*adoption_running.notes(found, project.model), *_neighbours(found, documents), *left],
         "archive": archive,
     }
 
@@ -158,24 +163,35 @@ def find(asked: Asked, documents: Sequence[Document], root: str = "/") -> Found:
     folder = os.path.realpath(asked.folder) if asked.folder else ""
     directories = {name: paths.directory for name, paths in known.items()}
     try:
-        return adoption_choice.choose(asked._replace(folder=folder), documents, Known(records, deployed), directories)
-    except AdoptError:
+        known_ = Known(records, deployed)
+        return adoption_choice.choose(asked._replace(folder=folder), documents, known_, directories, os.path.realpath)
+    except NothingFits:
         if folder:
-            _explain_folder(folder, asked.folder)
+            _explain_folder(folder, asked)
         raise
 
 
-def _explain_folder(folder: str, shown: str) -> None:
+def _explain_folder(folder: str, asked: Asked) -> None:
     """Say why no project runs from a folder, when the folder itself tells."""
     if not os.path.exists(folder):
-        raise AdoptError(shown, "there is no such folder on the host", "correct -e adopt=HOST:/PATH") from None
-    if os.path.isdir(folder) and not adoption_files.has_compose_file(folder):
-        raise AdoptError(
-            shown, "this folder holds no compose file", "name the folder of the app's compose file"
-        ) from None
+        raise AdoptError(asked.folder, "there is no such folder on the host", "correct -e adopt=HOST:/PATH") from None
+    if not os.path.isdir(folder):
+        if not folder.endswith((".yaml", ".yml")):
+            raise AdoptError(asked.folder, "this is a file, and no compose file", "name the app's folder") from None
+        return
+    if not adoption_files.has_compose_file(folder):
+        fix = "name the folder of the app's compose file"
+        raise AdoptError(asked.folder, "this folder holds no compose file", fix) from None
+    if not asked.app:
+        fix = "start the app: `docker compose up -d` there; to set up a new one: init.yml"
+        raise AdoptError(asked.folder, "no container of its compose file is on the host", fix) from None
 
 
 def _require_engine(root: str) -> None:
+    if os.geteuid():
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        fix = f"name the user: -e adopt={user}@HOST:/FOLDER, or use --become"
+        raise AdoptError("host", f"this runs as {user}, and reading the engine needs root", fix)
     found = state()
     if not found["answers"]:
         sockets = glob.glob(os.path.join(glob.escape(root), "run/user/*/docker.sock"))
@@ -238,7 +254,7 @@ def _require_files(found: Found) -> None:
             "start it once more with Compose v2: `docker compose up -d` in its folder",
         )
     for path in (*origin.files, *origin.env_files):
-        if not os.path.isfile(path):
+        if not os.path.exists(path) or os.path.isdir(path):
             kind = "compose file" if path in origin.files else "env file"
             raise AdoptError(path, f"{found.app} was started with this {kind}, and it is gone", "put it back there")
 
@@ -264,14 +280,30 @@ def _read_project(found: Found) -> _Project:
     env: dict[str, str] = {}
     for path, one in zip(paths, texts):
         try:
-            env.update(dotenv.parse(one.decode()))
+            said = one.decode()
+            # Refuses what init refuses: a reference to a variable that is set nowhere.
+            dotenv.entries(said, env)
+            env.update(dotenv.parse(said))
         except UnicodeDecodeError:
             raise AdoptError(path, "it is not UTF-8 text", "save it as UTF-8") from None
         except dotenv.DotenvError as error:
-            fix = "put the value in single quotes: NAME='value'"
+            fix = "write NAME='value', in single quotes, with the intended value, and run `docker compose up -d` there"
             raise AdoptError(path, str(error), fix) from None
+    _require_own_values(found, env)
     model = _config(found, env)
     return _Project(model, _config(found, env, "--no-interpolate"), env, text)
+
+
+def _require_own_values(found: Found, env: Mapping[str, str]) -> None:
+    """Refuse what Compose takes from the user who starts it: it is another folder after the take-over."""
+    named = adoption_files.named_variables(found.origin.files)
+    for name in ("PWD", "HOME"):
+        if name in named and name not in env:
+            raise AdoptError(
+                named[name],
+                f"it uses ${{{name}}}, which is another folder after the take-over",
+                "write a path that begins with ./ or / in its place, and run `docker compose up -d` there",
+            )
 
 
 def _bytes(path: str) -> bytes:
@@ -289,12 +321,17 @@ def _config(found: Found, env: Mapping[str, str], *options: str) -> Model:
     asked = commands.run([*argv, "config", *options, "--format", "json"], _SECONDS, cwd=origin.folder)
     if asked.code:
         said = redact(asked.reason, env)[:_SHOWN]
-        raise AdoptError(", ".join(origin.files), f"Compose refuses it: {said}", "correct the file")
+        # What `${NAME:?}` requires, the shell may have given at the start.
+        is_value = "required variable" in said
+        fix = f"write it into {origin.folder}/.env, with the value that runs" if is_value else "correct the file"
+        raise AdoptError(", ".join(origin.files), f"Compose refuses it: {said}", fix)
     model: Model = json.loads(asked.out)
     return model
 
 
-def _archive(found: Found, project: _Project, top: str, data: Sequence[Bind]) -> tuple[str, list[str], list[str]]:
+def _archive(
+    found: Found, project: _Project, top: str, data: Sequence[Bind], held: Sequence[Held]
+) -> tuple[str, list[str], list[str]]:
     """The archive, the compose files in order as they are named in it, and what to know of it."""
     origin = found.origin
     parts = project_parts.find(project.model, project.written, top, project.env)
@@ -305,17 +342,35 @@ def _archive(found: Found, project: _Project, top: str, data: Sequence[Bind]) ->
     more: dict[str, bytes] = {}
     files = [os.path.relpath(path, top) for path in origin.files]
     own = os.path.join(os.path.dirname(files[0]), ".env")
-    names = [name for name in names if name != own]
+    names = [name for name in names if name not in (own, *(os.path.relpath(one.source, top) for one in held))]
     if project.env_text:
         more[own] = project.env_text
-    text = adopted_mounts.render(found.app, origin.folder, data)
+    text = adopted_mounts.render(found.app, origin.folder, data, held)
     if text:
         name = adoption_files.overlay_name(origin.files, top)
         more[name] = text.encode()
         files = [*(one for one in files if one != name), name]
     archive, left = adoption_files.pack(top, names, more)
     notes = [f"{name} is not copied: it is a link out of {top}, or no regular file" for name in left]
+    secrets = {
+        project_parts.relative(str(one.get("file", "")), top) for one in (project.model.get("secrets") or {}).values()
+    }
+    notes += [
+        f"{name} is a secret, and is copied as it is: keep it out of repositories" for name in names if name in secrets
+    ]
     return archive, files, notes
+
+
+def _held(model: Model, top: str) -> list[Held]:
+    """The files of configs and secrets that stay where they are: their owner cannot read a copy, which root owns."""
+    return [
+        Held(kind, name, path)
+        for kind in ("configs", "secrets")
+        for name, entry in sorted((model.get(kind) or {}).items())
+        if (path := str((entry or {}).get("file") or ""))
+        and project_parts.relative(path, top) is not None
+        and adoption_files.look(path).is_private
+    ]
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -362,14 +417,16 @@ def _require_ports(found: Found, model: Model) -> None:
 
 
 def _require_disk(root: str) -> None:
-    free = shutil.disk_usage(root).free
-    if free < _FREE_BYTES:
-        raise AdoptError(
-            "disk",
-            f"{free >> 20} MiB are free, and the images that run now are kept next to the new ones until those serve: "
-            f"at least {_FREE_BYTES >> 20} MiB are needed",
-            "free some space: docker system df",
-        )
+    """Refuse when there is too little space for a release, or for images. Raises AdoptError."""
+    for place in (root, data_root(os.path.join(root, "etc/docker/daemon.json"))):
+        free = shutil.disk_usage(place if os.path.isdir(place) else root).free
+        if free < _FREE_BYTES:
+            raise AdoptError(
+                "disk",
+                f"{free >> 20} MiB are free at {place}, and the images that run now are kept next to the new ones "
+                f"until those serve: at least {_FREE_BYTES >> 20} MiB are needed",
+                "free some space: docker system df",
+            )
 
 
 def _volumes(found: Found, documents: Sequence[Document]) -> list[Volume]:
@@ -464,6 +521,18 @@ def _places(data: Sequence[Bind]) -> list[Place]:
     ]
 
 
+def _held_places(model: Model, held: Sequence[Held]) -> list[Place]:
+    found = []
+    for one in held:
+        services = [
+            service
+            for service, spec in sorted((model.get("services") or {}).items())
+            if one.name in [use.get("source") for use in spec.get(one.kind) or [] if isinstance(use, Mapping)]
+        ]
+        found.append(Place(path=one.source, services=services, size=os.path.getsize(one.source)))
+    return found
+
+
 def _networks(documents: Sequence[Document]) -> set[str]:
     return {
         name for document in documents for name in (document.get("NetworkSettings") or {}).get("Networks") or {}
@@ -479,30 +548,6 @@ def _ports(documents: Sequence[Document]) -> list[str]:
             for target in one["targets"]
         ]
     return sorted(set(found))
-
-
-def _differences(found: Found, model: Model) -> list[str]:
-    """Say where the files on the disk differ from what runs: they were changed, or the shell gave values."""
-    services = model.get("services") or {}
-    notes = []
-    for document in found.documents:
-        service = _service(document)
-        spec = services.get(service)
-        if spec is None:
-            name = str(document["Name"]).lstrip("/")
-            notes.append(f"{name} is removed: no compose file names its service {service} any more")
-            continue
-        has = docker_containers.environment(document)
-        given = spec.get("environment") or {}
-        # Compose prints a dollar twice, so that its output can be read again.
-        wanted = {key: str(value).replace("$$", "$") for key, value in given.items() if value is not None}
-        names = sorted(name for name, value in wanted.items() if has.get(name) != value)
-        if names:
-            notes.append(f"{service} gets other values than it runs with: {', '.join(names)}")
-        image = str(spec.get("image") or "")
-        if image and image != document["Config"].get("Image"):
-            notes.append(f"{service} gets the image {image}, and runs {document['Config'].get('Image')}")
-    return list(dict.fromkeys(notes))
 
 
 def _neighbours(found: Found, documents: Sequence[Document]) -> list[str]:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ..docker.containers import Document
@@ -19,6 +19,10 @@ class AdoptError(Exception):
 
     def __init__(self, where: str, reason: str, fix: str) -> None:
         super().__init__(f"{where}: {reason}. Nothing was changed. Fix: {fix}")
+
+
+class NothingFits(AdoptError):
+    """No project of the host is the one that is asked for."""
 
 
 class Asked(NamedTuple):
@@ -49,24 +53,32 @@ class Found(NamedTuple):
     is_by_hand: bool = True
 
 
-def choose(asked: Asked, documents: Sequence[Document], known: Known, directory_of: Mapping[str, str]) -> Found:
+def choose(
+    asked: Asked,
+    documents: Sequence[Document],
+    known: Known,
+    directory_of: Mapping[str, str],
+    real: Callable[[str], str] = str,
+) -> Found:
     """Choose the project.
 
     :arg documents: `docker inspect` of every container of the host.
     :arg directory_of: the directory of each app, which containers of its releases are labelled with.
+    :arg real: a path without links; the app may have been started through one.
     :raises AdoptError: there is none, there are several, or two have the same name.
     """
     found = [_found(app, mine, known, directory_of) for app, mine in sorted(_by_project(documents).items())]
     there = [one for one in found if not asked.app or one.app == asked.app]
     if asked.folder:
-        there = [one for one in there if _is_from(one.origin, asked.folder)]
+        there = [one for one in there if _is_from(one.origin, real(asked.folder), real)]
     elif not asked.app:
         there = [one for one in there if not one.is_deployed] or there
     if len(there) == 1:
         return there[0]
     if there:
         raise AdoptError("adopt", f"several projects fit: {_listed(there)}", _commands(there, bool(asked.folder)))
-    raise AdoptError("adopt", _nothing(asked, found), _commands(found, False) if found else "start the app there first")
+    fix = _commands(found, bool(asked.app)) if found else "start the app there: `docker compose up -d` in its folder"
+    raise NothingFits("adopt", _nothing(asked, found, _unmanaged(documents)), fix)
 
 
 def _by_project(documents: Sequence[Document]) -> dict[str, list[Document]]:
@@ -114,8 +126,8 @@ def _paths(listed: str, folder: str) -> list[str]:
     return [posixpath.normpath(posixpath.join(folder, name)) for name in listed.split(",") if name]
 
 
-def _is_from(origin: Origin, named: str) -> bool:
-    return named in (origin.folder, *origin.files, *map(posixpath.dirname, origin.files))
+def _is_from(origin: Origin, named: str, real: Callable[[str], str]) -> bool:
+    return named in {real(one) for one in (origin.folder, *origin.files, *map(posixpath.dirname, origin.files)) if one}
 
 
 def _is_below(path: str, directory: str) -> bool:
@@ -127,12 +139,25 @@ def _listed(found: Sequence[Found]) -> str:
 
 
 def _commands(found: Sequence[Found], by_name: bool) -> str:
-    words = [f"-e adopt=HOST:{one.origin.folder}{f' -e app={one.app}' if by_name else ''}" for one in found]
+    words = []
+    for one in found:
+        folder = f":{one.origin.folder}" if one.origin.folder else ""
+        words.append(f"-e adopt=HOST{folder}{f' -e app={one.app}' if by_name or not folder else ''}")
     return f"name one of them: {', or '.join(words)}"
 
 
-def _nothing(asked: Asked, found: Sequence[Found]) -> str:
+def _unmanaged(documents: Sequence[Document]) -> str:
+    """Name the containers that no compose project has."""
+    names = sorted(
+        str(one["Name"]).lstrip("/") for one in documents if not (one["Config"].get("Labels") or {}).get(_LABEL)
+    )
+    if not names:
+        return ""
+    return f". Started by `docker run`, which no compose file describes: {', '.join(names)}"
+
+
+def _nothing(asked: Asked, found: Sequence[Found], unmanaged: str) -> str:
     what = f"the project {asked.app}" if asked.app else "a compose project"
     where = f" that was started from {asked.folder}" if asked.folder else ""
     others = f". Projects there: {_listed(found)}" if found else ""
-    return f"the host has no containers of {what}{where}{others}"
+    return f"the host has no containers of {what}{where}{others}{unmanaged}"

@@ -25,6 +25,7 @@ LARGEST_BYTES = 100 << 20
 _EXCLUDED = (".git", "__pycache__", "node_modules", NOTICE)
 _NAMED = re.compile(r"[\w./@-]*[\w@-]\.(?:ya?ml|env)\b|[\w./@-]*/?\.env[\w.]*")
 _ABOVE = re.compile(r"(?:\.\./)+[\w.@-]*")
+_VARIABLE = re.compile(r"(?<!\$)(?:\$\$)*\$\{?([A-Za-z_]\w*)")
 _SMALL = 1 << 20
 
 
@@ -47,6 +48,15 @@ def compose_files(files: Sequence[str]) -> list[str]:
             named = [os.path.normpath(os.path.join(folder, name)) for name in names if not name.startswith("/")]
             waiting += [name for name in named if os.path.isfile(name)]
     return list(found)
+
+
+def named_variables(files: Sequence[str]) -> dict[str, str]:
+    """Return the variables that compose files name, and those that they include: {name: the file}."""
+    found: dict[str, str] = {}
+    for path in compose_files(files):
+        if path.endswith((".yml", ".yaml")):
+            found.update(dict.fromkeys(_VARIABLE.findall(_text(path)), path))
+    return found
 
 
 def top_of(folder: str, files: Sequence[str]) -> str:
@@ -78,15 +88,23 @@ def look(path: str) -> There:
     except OSError:
         return There("other", 0, 0.0)
     if stat.S_ISREG(found.st_mode):
-        return There("file", found.st_size, max(found.st_mtime, found.st_ctime), _is_text(path))
+        changed = max(found.st_mtime, found.st_ctime)
+        return There("file", found.st_size, changed, _is_text(path), _is_private(found))
     if not stat.S_ISDIR(found.st_mode):
         return There("other", 0, 0.0)
-    size = 0
+    size, is_private = 0, False
     for name in _below(path, ()):
-        size += os.lstat(name).st_size if os.path.lexists(name) else 0
+        if os.path.lexists(name):
+            one = os.lstat(name)
+            size += one.st_size
+            is_private = is_private or _is_private(one)
         if size > LARGEST_BYTES:
             break
-    return There("folder", size, found.st_mtime)
+    return There("folder", size, found.st_mtime, is_private=is_private)
+
+
+def _is_private(found: os.stat_result) -> bool:
+    return bool(found.st_uid or found.st_gid) and not found.st_mode & stat.S_IROTH and not stat.S_ISLNK(found.st_mode)
 
 
 def _is_text(path: str) -> bool:

@@ -156,6 +156,7 @@ def _within(paths: AppPaths, path: str) -> str:
 
 
 def _files(paths: AppPaths, note: Note) -> None:
+    _end_restarts(paths)
     if any(note["files"].values()):
         release_store.put_back_files(paths.directory, release_store.BEFORE)
     for name, was_there in note["files"].items():
@@ -165,6 +166,14 @@ def _files(paths: AppPaths, note: Note) -> None:
     if found:
         with open(os.path.join(paths.history, found[0]["file"]), "rb") as stream:
             atomic_write(paths.env, stream.read())
+
+
+def _end_restarts(paths: AppPaths) -> None:
+    """Stop what restarts again and again: at its next start, the engine makes a folder of each mount that is gone."""
+    project = Project(paths.name, paths.directory)
+    names = [item["name"] for item in project.containers() if item["state"] == "restarting" or item["restarts"]]
+    if names:
+        project.stop(names)
 
 
 def said(note: Note, instances: Sequence[Container]) -> str:

@@ -45,7 +45,8 @@ def render(found: Adoption, received: Received, folders: Folders, written: Seque
     lines += [_row("note", note) for note in found["notes"]]
     lines += ["", "Without an answer:", *_downtime(found)]
     lines += ["", "Written on this machine:"]
-    lines.append(_row("project", f"{folders.to}: {_list(received.new)}"))
+    # The values of the `.env` go into the inventory.
+    lines.append(_row("project", f"{folders.to}: {_list([name for name in received.new if name != received.env])}"))
     if received.kept:
         lines.append(
             _row("kept", f"{', '.join(received.kept)}: other than on the host; what is deployed is the file here")

@@ -63,7 +63,9 @@ def record(to: str) -> Record | None:
 
 
 def write_record(to: str, said: Record) -> None:
-    """Write the record. Raises OSError."""
+    """Write the record, unless it is there. Raises OSError."""
+    if record(to) == said:
+        return
     path = os.path.join(to, RECORD)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     atomic_write(path, (json.dumps(said, indent=1) + "\n").encode(), mode=0o644)

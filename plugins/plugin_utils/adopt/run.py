@@ -10,13 +10,20 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.compose import adopted_mounts
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import plan, receive
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import run as init
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import Project
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import CONFIGURATION, HOSTS, PASSWORD_FILE
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import InitError, Project
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import (
+    APP,
+    CONFIGURATION,
+    HOSTS,
+    PASSWORD_FILE,
+)
 
 _INVENTORY = "deploy"
+_MEMORY = "/dev/shm"
 
 
 class Place(NamedTuple):
@@ -84,10 +91,14 @@ def prepare(
     """Receive the files and write the inventory; in check mode, say what would be written.
 
     :arg request: for init, without what comes from the host.
-    :raises InitError, OSError: the folder holds something else, or init refuses the project. Nothing of it is lost.
+    :raises InitError: the folder holds something else, or init refuses the project. Nothing was written.
+    :raises OSError: a file cannot be written. Those that are there already stay; the next run goes on.
     """
+    if not check:
+        _require_accepted(found, where, request, now, require_valid)
     record = receive.Record(host=where.host, folder=found["folder"], app=found["app"], temporary_env="")
     received = receive.compare(found["archive"], where.to, found["files"], record)
+    _require_all_files(found, where)
     if not check:
         # First, so that a run that is killed here can be completed.
         receive.write_record(
@@ -106,11 +117,36 @@ def prepare(
     return Prepared(text, done.report.to_do, bool(stays) or done.changed)
 
 
+def _require_accepted(
+    found: Adoption, where: Place, request: init.Request, now: float, require_valid: Callable[[Project], None]
+) -> None:
+    """Refuse, before the first file is written, what init refuses. Raises InitError."""
+    prepare(found, where, request, now, require_valid, check=True)
+
+
+def _require_all_files(found: Adoption, where: Place) -> None:
+    """Refuse an inventory that does not name the file of the data: the app would start without it."""
+    path = os.path.join(where.inventory, APP)
+    if not os.path.isfile(path) or os.path.basename(found["files"][-1]) != adopted_mounts.FILE:
+        return
+    with open(path, encoding="utf-8") as stream:
+        if adopted_mounts.FILE in stream.read():
+            return
+    listed = ", ".join(found["files"])
+    raise InitError(
+        f"{where.shown}/{_INVENTORY}/{APP}",
+        f"it does not name {adopted_mounts.FILE}, which says where data stays on the host",
+        f"write there: compose_app_files: [{listed}]",
+    )
+
+
 @contextlib.contextmanager
 def _files(found: Adoption, where: Place, received: receive.Received, check: bool) -> Iterator[str]:
     """The folder with the project's files. The `.env` is there for init alone: its values go to the inventory."""
     if check:
-        with tempfile.TemporaryDirectory(prefix="selfheal-adopt-") as scratch:
+        # The `.env` is among them: in memory, so that a kill leaves it on no disk.
+        memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+        with tempfile.TemporaryDirectory(prefix="selfheal-adopt-", dir=memory) as scratch:
             receive.unpack(found["archive"], scratch)
             yield scratch
         return

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypedDict
 from ansible.errors import AnsibleFilterError
 
 _FORM = re.compile(
-    r"(?:(?P<user>[a-z_][a-z0-9_.-]*)@)?(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<folder>(?:/|~/).*|~))?"
+    r"(?:(?P<user>[a-z_][a-z0-9_.-]*)@)?(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<folder>(?:/(?!/)|~/).*|~))?"
 )
 
 

@@ -157,6 +157,7 @@ class Target(NamedTuple):
     :arg address: of the host, "" for the example; `user`: "" for root.
     :arg collections: the folder that this collection was loaded from, "" for one that Ansible finds by itself.
     :arg has_password_file: whether the vault's password is a file in the folder.
+    :arg connection: what else Ansible needs to connect to the host: names of its variables, and their values.
     """
 
     path: str
@@ -167,6 +168,7 @@ class Target(NamedTuple):
     user: str
     collections: str
     has_password_file: bool
+    connection: Sequence[tuple[str, object]] = ()
 
 
 class File(NamedTuple):

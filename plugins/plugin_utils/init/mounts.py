@@ -21,11 +21,20 @@ def find(folder: str, services: Mapping[str, Spec], values: Mapping[str, str]) -
     """The paths below a folder that services mount writable, each once."""
     readers: dict[str, list[str]] = {}
     for service, spec in services.items():
-        for item in spec.get("volumes") or []:
+        # Of two mounts at one place, the later file's holds.
+        by_target = {_target(item): item for item in spec.get("volumes") or []}
+        for item in by_target.values():
             source = posixpath.normpath(dotenv.resolved(_writable(item), values) or "/")
             if not source.startswith(("/", "..")):
                 readers.setdefault(source, []).append(service)
     return [_measured(folder, name, tuple(dict.fromkeys(named))) for name, named in readers.items()]
+
+
+def _target(item: object) -> str:
+    if isinstance(item, Mapping):
+        return str(item.get("target")).rstrip("/")
+    source, rest = compose.mount(str(item))
+    return (rest.partition(":")[0] or source).rstrip("/")
 
 
 def _writable(item: object) -> str:

@@ -168,6 +168,7 @@ def _hosts(project: Project, target: Target) -> str:
             f"      # EXAMPLE: write your server's address here. Every playbook refuses {EXAMPLE_ADDRESS} (RFC 5737).\n"
             f"      ansible_host: {EXAMPLE_ADDRESS}\n"
         )
+    address += "".join(f"      {name}: {flow(value)}\n" for name, value in target.connection)
     user = target.user or "root"
     become = "    ansible_become: true\n" if user != "root" else ""
     other = (

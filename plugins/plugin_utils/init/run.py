@@ -36,6 +36,7 @@ class Request(NamedTuple):
     :arg here: the folder that relative paths start from.
     :arg collections: as in `Target`.
     :arg identities: the vault identities of this run; `encrypt_identity`: the one that is configured to encrypt.
+    :arg connection: as in `Target`.
     """
 
     given: Sequence[str]
@@ -47,6 +48,7 @@ class Request(NamedTuple):
     collections: str = ""
     identities: Sequence[Identity] = ()
     encrypt_identity: str = ""
+    connection: Sequence[tuple[str, object]] = ()
 
 
 class Diff(TypedDict):
@@ -164,6 +166,7 @@ def _target(request: Request, project: Project, path: str, has_file: bool) -> Ta
         user=(found["user"] or "") if found else "",
         collections=request.collections,
         has_password_file=has_file,
+        connection=request.connection,
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.adopted_mounts import (
+    Held,
     There,
     binds,
     data,
@@ -46,6 +47,7 @@ FOLDER = There("folder", 100, OLD)
         pytest.param(False, There("file", 100, OLD, False), True, id="so is a binary file, such as SQLite's"),
         pytest.param(True, There("folder", LARGE, OLD), True, id="a large folder is not copied"),
         pytest.param(True, There("other", 0, 0.0), True, id="a socket is not a file"),
+        pytest.param(True, TEXT._replace(is_private=True), True, id="the owner of a file cannot read root's copy"),
     ],
 )
 def test_what_a_service_writes_stays(read_only: bool, there: There, stays: bool) -> None:
@@ -70,3 +72,8 @@ def test_the_compose_file_names_the_place_as_it_is_mounted_now() -> None:
     # Compose reads $$ as a dollar.
     assert said == [{**spec, "source": f"{TOP}/a $$b"}]
     assert render("shop", TOP, []) == ""
+
+
+def test_a_secret_that_stays_is_named_by_its_path() -> None:
+    held = [Held("secrets", "token", f"{TOP}/to$ken")]
+    assert yaml.safe_load(render("shop", TOP, [], held)) == {"secrets": {"token": {"file": f"{TOP}/to$$ken"}}}

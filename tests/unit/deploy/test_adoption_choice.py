@@ -80,6 +80,24 @@ def test_nothing_that_fits_says_what_is_there() -> None:
         choose(Asked(), [], NOTHING, DIRECTORIES)
 
 
+def test_a_folder_is_found_under_each_of_its_names() -> None:
+    links = {"/root/link": "/root/shop"}
+    through_link = container("shop", "/root/link")
+    for there in (SHOP, through_link):
+        for named in ("/root/shop", "/root/link"):
+            found = choose(Asked(named), [there, OTHER], NOTHING, DIRECTORIES, lambda path: links.get(path, path))
+            assert found.app == "shop"
+
+
+def test_containers_without_a_project_or_a_folder_are_named() -> None:
+    lone = {"Id": "x", "Name": "/lone", "Config": {}}
+    with pytest.raises(AdoptError, match="Started by `docker run`, which no compose file describes: lone"):
+        choose(Asked(), [lone], NOTHING, DIRECTORIES)
+    old = {"Id": "y", "Name": "/old_web_1", "Config": {"Labels": {LABEL: "old"}}}
+    with pytest.raises(AdoptError, match="name one of them: -e adopt=HOST -e app=old"):
+        choose(Asked("/root/old"), [old], NOTHING, DIRECTORIES)
+
+
 def test_a_take_over_that_was_killed_is_found_by_the_old_folder() -> None:
     known = Known({"blog": Record("blog", BLOG, False)}, ())
     # Its containers were replaced, all or some of them.

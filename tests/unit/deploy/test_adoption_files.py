@@ -41,6 +41,17 @@ def test_compose_files_bring_what_they_include_and_extend(tmp_path: Path) -> Non
     ]
 
 
+def test_variables_that_compose_files_name_are_found(tmp_path: Path) -> None:
+    text = "include: [b.yaml]\n# ${OLD}\nservices: {a: {image: 'x:$TAG', command: 'echo $$HOME $${USER} ${PWD:-/x}'}}"
+    write(tmp_path, {"compose.yaml": text, "b.yaml": "services: {b: {image: '${OTHER}'}}"})
+    found = adoption_files.named_variables([str(tmp_path / "compose.yaml")])
+    assert found == {
+        "TAG": f"{tmp_path}/compose.yaml",
+        "PWD": f"{tmp_path}/compose.yaml",
+        "OTHER": f"{tmp_path}/b.yaml",
+    }
+
+
 def test_the_top_folder_holds_what_is_named_above(tmp_path: Path) -> None:
     write(tmp_path, {"shop/compose.yaml": "services: {a: {build: ../lib}}", "lib/Dockerfile": ""})
     folder = str(tmp_path / "shop")

@@ -43,14 +43,17 @@ class Project:
         Project.asked.append(("name", images["images"], images["names"]))
         return Result(0, "", "")
 
+    def stop(self, names: list[str]) -> None:
+        Project.asked.append(("stop", names))
+
     def up(self) -> Result:
         Project.asked.append(("up", *self.given))
         return Result(0, "", "")
 
 
 def container(state: str = "running", exit_code: int = 0) -> dict[str, Any]:
-    known = {"service": "web", "digest": "sha256:old", "image": "mine:1", "job_done": False}
-    return {**known, "state": state, "exit_code": exit_code}
+    known = {"service": "web", "name": "shop-web-1", "digest": "sha256:old", "image": "mine:1", "job_done": False}
+    return {**known, "state": state, "exit_code": exit_code, "restarts": 0}
 
 
 @pytest.fixture
@@ -119,6 +122,16 @@ def test_a_second_try_keeps_what_was_there_first(paths: AppPaths) -> None:
     assert note is not None
     before_first.put_back(paths, note)
     assert (Path(paths.directory) / "compose.yaml").read_text(encoding="utf-8") == "old"
+
+
+def test_what_restarts_again_and_again_is_stopped_before_its_files_go(paths: AppPaths) -> None:
+    overwrite(paths)
+    note = before_first.read(paths)
+    assert note is not None
+    Project.there = [{**container(), "restarts": 3}]
+    before_first.put_back(paths, note)
+    assert [one[0] for one in Project.asked] == ["tag", "stop", "name", "up"]
+    assert Project.asked[1] == ("stop", ["shop-web-1"])
 
 
 def test_without_containers_nothing_is_kept(paths: AppPaths) -> None:

@@ -97,7 +97,9 @@ def test_the_target_is_read(
     assert found == {"name": name, "folder": folder, "inventory_host": inventory_host, "variables": variables}
 
 
-@pytest.mark.parametrize("text", ["", "10.0.0.5:shop", "joe@", "-oProxyCommand=x:/y", "a b:/x", "/root/shop"])
+@pytest.mark.parametrize(
+    "text", ["", "10.0.0.5:shop", "joe@", "-oProxyCommand=x:/y", "a b:/x", "/root/shop", "ssh://root@10.0.0.5/x"]
+)
 def test_what_is_no_target_is_refused(text: str) -> None:
     with pytest.raises(AnsibleFilterError, match="write -e adopt=HOST:/root/myapp"):
         adopt_target(text, {})
@@ -121,7 +123,9 @@ def test_files_and_inventory_are_written_and_the_env_goes_to_the_vault(where: ru
 
 def test_a_second_run_changes_nothing(where: run.Place) -> None:
     prepare(adoption(), where)
-    assert prepare(adoption(), where).changed is False
+    done = prepare(adoption(), where)
+    assert done.changed is False
+    assert "project    ./shop: nothing is new" in done.plan
 
 
 def test_a_dry_run_writes_nothing(where: run.Place) -> None:
@@ -178,6 +182,7 @@ def test_a_run_that_was_killed_is_completed(written: int, where: run.Place, monk
         atomic_write(path, *given, **named)
 
     with monkeypatch.context() as patched:
+        patched.setattr(run, "_require_accepted", lambda *_: None)
         patched.setattr(receive, "atomic_write", write)
         patched.setattr(os, "unlink", lambda _path: None)
         patched.setattr(init, "run", lambda *_: (_ for _ in ()).throw(Killed))
@@ -204,6 +209,29 @@ def test_a_folder_with_something_else_is_refused(where: run.Place) -> None:
     with pytest.raises(InitError, match=r"it has other files than the host: compose\.yaml"):
         prepare(adoption(), where)
     assert sorted(os.listdir(where.to)) == ["compose.yaml", "notes.txt"]
+
+
+def test_an_inventory_from_before_there_was_data_is_refused(where: run.Place) -> None:
+    prepare(adoption(), where)
+    found = adoption()
+    found["files"] = ["compose.yaml", "compose.adopted.yaml"]
+    with pytest.raises(InitError, match=r"write there: compose_app_files: \[compose\.yaml, compose\.adopted\.yaml\]"):
+        prepare(found, where)
+
+
+def test_what_init_refuses_leaves_nothing_here(where: run.Place) -> None:
+    with pytest.raises(InitError):
+        prepare(adoption({**FILES, ".env": "A=${NOWHERE}x\n"}), where)
+    assert not Path(where.to).exists()
+
+
+def test_the_inventory_connects_as_this_run_does(where: run.Place) -> None:
+    request = Request([], "", "", "", str(Path(where.to).parent), Command("christmas.selfheal.adopt", []))
+    request = request._replace(connection=[("ansible_port", 2222), ("ansible_ssh_private_key_file", "/keys/shop")])
+    run.prepare(adoption(), where, request, 0.0, lambda _project: None, check=False)
+    assert "      ansible_port: 2222\n      ansible_ssh_private_key_file: /keys/shop\n" in Path(where.hosts).read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_folder_of_another_app_is_refused(where: run.Place) -> None:

@@ -160,6 +160,12 @@ def test_data_in_the_project_is_reported(tmp_path: Path, mount: str, files: dict
     assert (len(found), said in "".join(found)) == (1 if said else 0, True)
 
 
+def test_of_two_mounts_at_one_place_the_later_file_s_counts(tmp_path: Path) -> None:
+    over = "services: {web: {volumes: [{type: bind, source: /srv/data, target: /data}]}}\n"
+    files = {"compose.yaml": "services: {web: {image: x, volumes: ['./data:/data']}}\n", "compose.override.yaml": over}
+    assert guessed(tmp_path, files).left == []
+
+
 def test_the_same_secret_under_two_names(tmp_path: Path) -> None:
     found = guessed(tmp_path, {**web(), ".env": "A_PASSWORD=kD8#vq2Z\nB_PASSWORD=kD8#vq2Z\n"})
     assert [one.row.get("same_as") for one in found.variables] == [None, "A_PASSWORD"]
