@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..core.app_paths import AppPaths
+from ..deploy import adoption_record
+from ..deploy.adoption_record import Origin
 from ..docker import project_layout
 from ..docker.containers import Document
 from ..docker.engine import EngineError
@@ -21,14 +23,6 @@ from . import same_project
 
 _LABEL = "com.docker.compose"
 _ANONYMOUS = re.compile("[0-9a-f]{64}")
-
-
-class Origin(NamedTuple):
-    """From where an app was started before it was adopted: its folder, its compose files and env files, absolute."""
-
-    folder: str
-    files: Sequence[str]
-    env_files: Sequence[str]
 
 
 class OwnFiles(NamedTuple):
@@ -44,13 +38,9 @@ class OwnFiles(NamedTuple):
 
 
 def origin(paths: AppPaths) -> Origin | None:
-    """Return what was recorded when the app was adopted from another folder, None without a record."""
-    try:
-        with open(os.path.join(paths.state, "adopted.json"), encoding="utf-8") as stream:
-            said = json.load(stream)
-        return Origin(str(said["folder"]), list(map(str, said["files"])), list(map(str, said.get("env_files") or [])))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """Return from where the app was started before it was adopted, None without a record."""
+    record = adoption_record.read(paths)
+    return record.origin if record else None
 
 
 def is_other(before: Origin, paths: AppPaths) -> bool:
@@ -84,8 +74,8 @@ def in_directory(paths: AppPaths, files: Sequence[str]) -> OwnFiles:
 
 def _adopted(before: Origin, here: OwnFiles) -> OwnFiles:
     """The project in the folder that it was adopted from, while it is the same there."""
-    project = Project(here.project.app, before.folder, before.files, before.folder)
-    gone = [path for path in before.files if not os.path.isfile(path)]
+    project = Project(here.project.app, before.folder, before.files, before.folder, before.env_files)
+    gone = [path for path in (*before.files, *before.env_files) if not os.path.isfile(path)]
     if gone:
         return here._replace(why=f"{', '.join(gone)} is gone")
     try:

@@ -22,6 +22,7 @@ from ..core.app_paths import AppPaths
 from ..core.clock import Clock
 from ..core.files import readable
 from ..core.locks import LOCK_SECONDS, hold_lock
+from ..deploy import adoption_record
 from ..docker import containers as docker_containers
 from ..docker import volumes as docker_volumes
 from ..docker.containers import Document
@@ -38,7 +39,6 @@ from . import belongings, own_files, switch
 from .belongings import APP, FILES, LAST, STAYS, UNITS
 from .report import Remains, Removed
 
-_NOTICE = "ADOPTED-BY-SELFHEAL.md"
 _MARK = b"christmas.selfheal"
 _FRONTEND = re.compile(rb"^\s*(?:frontend|listen)\s", re.MULTILINE)
 _SECONDS = 30.0
@@ -225,7 +225,7 @@ def _adopted(paths: AppPaths, folder: str) -> Iterator[str]:
     before = own_files.origin(paths)
     if before is None:
         return
-    found = [os.path.join(before.folder, _NOTICE)]
+    found = [os.path.join(before.folder, adoption_record.NOTICE)]
     if own_files.is_other(before, paths) and folder == before.folder:
         found += own_files.copy_of(paths)
     yield from (path for path in found if os.path.lexists(path))
