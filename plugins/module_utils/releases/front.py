@@ -1,0 +1,288 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""HAProxy in front of a container that holds the public port itself, until the load balancer has that port.
+
+It is a process of its own with the app's part of the configuration, at a port of its own. Rules of iptables send it the
+new connections to the public port. Where the connections of clients are not closed by then, they stay at the container.
+
+Both belong to one transient unit: however that ends, it removes the rules, and the container gets the connections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import re
+import socket
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..core.app import Balancer
+from ..core.app_paths import AppPaths
+from ..core.clock import Clock
+from ..core.files import atomic_write, readable
+from ..docker.containers import Container
+from ..host import command as commands
+from ..host import firewall
+from . import haproxy
+from .haproxy import BalancerError
+
+UNIT = "selfheal-front-{app}.service"
+GUARD = "selfheal-front-guard-{app}.service"
+# Without a deploy, which ends it, it gives the connections back after that.
+LONGEST_SECONDS = 1800
+_FINISH_SECONDS = 40
+_READY_SECONDS = 5.0
+_IN_FLIGHT_SECONDS = 3.0
+_RULES_SECONDS = 10.0
+_POLL_SECONDS = 0.02
+_SERVER = "before"
+_ANYWHERE = ("", "0.0.0.0", "::")
+_SECURE = re.compile(rb"^\s*bind\s.*\sssl\s", re.MULTILINE)
+
+
+class Before(NamedTuple):
+    """A container that holds the public port: its own address and port, the public port, and the host's addresses.
+
+    `hosts`: () for all of them.
+    """
+
+    name: str
+    address: str
+    port: int
+    public: int
+    hosts: Sequence[str]
+
+
+def before(paths: AppPaths, balancer: Balancer, blocking: Sequence[Container]) -> tuple[Before | None, str]:
+    """The container that HAProxy can be put in front of; why there is none, "" when there is one.
+
+    :arg blocking: those that hold a public port of HAProxy.
+    """
+    public = balancer.ports[0]
+    part = readable(haproxy.part(paths))
+    if part is None or b"SELFHEAL_FRONT" not in part:
+        return None, "HAProxy's configuration of the app is not there"
+    if _SECURE.search(part):
+        return None, "the load balancer ends TLS, and the container does not"
+    bound = [(item, target) for item in blocking for target in item["targets"]]
+    ports = sorted({target["host_port"] for _item, target in bound})
+    if ports != [public] or len(blocking) != 1:
+        return None, f"the containers publish other ports than {public}, too: {', '.join(map(str, ports))}"
+    item, target = bound[0]
+    address = next(filter(None, item["networks"].values()), "")
+    if not address:
+        return None, f"{item['name']} has no address in a network of its own"
+    hosts = sorted({one["host_ip"] for _item, one in bound})
+    anywhere = any(one in _ANYWHERE for one in hosts)
+    found = Before(item["name"], address, target["container_port"], public, () if anywhere else hosts)
+    return found, _refused(public)
+
+
+def _refused(public: int) -> str:
+    """Why connections to a port of the host itself would not come through its firewall; "" when they do."""
+    if not firewall.is_the_engines():
+        return "the engine does not keep its rules in iptables"
+    closed = firewall.closed(public)
+    return f"the host's firewall does not let connections to HAProxy through: {closed}" if closed else ""
+
+
+# --- the rules --------------------------------------------------------------------------------------------------------
+
+
+def _rules(app: str, one: Before, spare: int) -> list[list[str]]:
+    """The rules, each without its verb: [program, table, chain, words…]."""
+    comment = ["-m", "comment", "--comment", f"selfheal-front-{app}"]
+    found = []
+    for program in ("iptables", *(["ip6tables"] if not one.hosts and _has_ip6() else [])):
+        to_public = ["-p", "tcp", "--dport", str(one.public), "-m", "addrtype", "--dst-type", "LOCAL", *comment]
+        redirect = ["-j", "REDIRECT", "--to-ports", str(spare)]
+        come_through = ["-p", "tcp", "--dport", str(spare), "-m", "conntrack", "--ctstate", "DNAT", *comment]
+        found.append([program, "filter", "INPUT", *come_through, "-j", "ACCEPT"])
+        for host in one.hosts or [""]:
+            at = ["-d", host] if host else []
+            found += [[program, "nat", chain, *at, *to_public, *redirect] for chain in ("PREROUTING", "OUTPUT")]
+    return found
+
+
+def _has_ip6() -> bool:
+    return os.path.exists("/proc/net/if_inet6") and not commands.run(["ip6tables", "-t", "nat", "-S"], 5.0).code
+
+
+def _rule(verb: str, rule: Sequence[str]) -> list[str]:
+    program, table, chain, *words = rule
+    return [f"/usr/sbin/{program}", "-w", "5", "-t", table, verb, chain, *words]
+
+
+# --- the process ------------------------------------------------------------------------------------------------------
+
+
+def start(paths: AppPaths, balancer: Balancer, one: Before, clock: Clock) -> None:
+    """Put HAProxy in front of a container, unless it is there already. Raises BalancerError, OSError."""
+    unit = UNIT.format(app=paths.name)
+    if _is_at(paths, one):
+        return
+    commands.run(["systemctl", "stop", unit], _FINISH_SECONDS + 10.0)
+    spare = _free_port()
+    rules = _rules(paths.name, one, spare)
+    own = _config(paths)
+    os.makedirs(os.path.dirname(own), exist_ok=True)
+    atomic_write(own, _global(paths).encode(), mode=0o600)
+    argv = ["/usr/sbin/haproxy", "-Ws", "-f", own, "-f", haproxy.part(paths)]
+    addresses = f"*:{spare},:::{spare}" if os.path.exists("/proc/net/if_inet6") else f"*:{spare}"
+    undo = [" ".join(_rule("-D", rule)) for rule in rules]
+    settings = [
+        "Type=notify",
+        "KillMode=mixed",
+        "KillSignal=SIGUSR1",
+        f"TimeoutStopSec={_FINISH_SECONDS}",
+        f"RuntimeMaxSec={LONGEST_SECONDS}",
+        "LimitNOFILE=65536",
+        "OOMScoreAdjust=-500",
+        *(f"{when}=-{line}" for when in ("ExecStop", "ExecStopPost") for line in undo),
+    ]
+    words = [f"--property={one}" for one in settings]
+    words += [f"--setenv=SELFHEAL_FRONT={addresses}", f"--setenv=SELFHEAL_BEFORE={one.address}:{one.port}"]
+    started = commands.run(["systemd-run", "--quiet", "--collect", f"--unit={unit}", *words, *argv], 20.0)
+    if started.code:
+        raise BalancerError(f"HAProxy does not start in front of {one.name}: {started.reason}")
+    try:
+        _say_slots(paths, balancer.slots, balancer, "state maint")
+        _require_healthy(paths, one, clock)
+        for rule in rules:
+            done = commands.run(_rule("-I", rule), 10.0)
+            if done.code:
+                raise BalancerError(f"{' '.join(_rule('-I', rule)[:6])}: {done.reason}")
+    except BaseException:
+        commands.run(["systemctl", "stop", unit], _FINISH_SECONDS + 10.0)
+        raise
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def _global(paths: AppPaths) -> str:
+    return f"""global
+    log /dev/log local0
+    stats socket {os.path.join(paths.root, _socket(paths))} mode 600 level admin
+    user haproxy
+    group haproxy
+"""
+
+
+def _config(paths: AppPaths) -> str:
+    return os.path.join(paths.root, "run/selfheal", f"{paths.name}.front.cfg")
+
+
+def _socket(paths: AppPaths) -> str:
+    return f"run/selfheal/{paths.name}.front.sock"
+
+
+class _Server(NamedTuple):
+    """What it says of the container: its address, the result of the last check, and the requests in flight."""
+
+    address: str
+    check: str
+    sessions: int
+
+
+def _server(paths: AppPaths) -> _Server | None:
+    """None when it does not know it. Raises BalancerError when it does not answer."""
+    main = haproxy.backends(paths)
+    table = haproxy.say(paths, "show stat -1 4 -1", at=_socket(paths)).lstrip("# ")
+    rows = [row for row in csv.DictReader(table.splitlines()) if row.get("svname") == _SERVER]
+    checked = [row for row in rows if row["pxname"] == main[0]]
+    if not checked:
+        return None
+    in_flight = sum(int(row["scur"] or 0) for row in rows if row["pxname"] in main)
+    return _Server(checked[0]["addr"], (checked[0]["check_status"] or "").lstrip("* "), in_flight)
+
+
+def _is_at(paths: AppPaths, one: Before) -> bool:
+    """Whether it is in front of that container."""
+    if commands.run(["systemctl", "is-active", "--quiet", UNIT.format(app=paths.name)], 10.0).code:
+        return False
+    with contextlib.suppress(BalancerError):
+        server = _server(paths)
+        return server is not None and server.address == f"{one.address}:{one.port}"
+    return False
+
+
+def _require_healthy(paths: AppPaths, one: Before, clock: Clock) -> None:
+    until = clock.monotonic() + _READY_SECONDS
+    while True:
+        server = _server(paths)
+        if server is not None and server.check == "L7OK":
+            return
+        if clock.monotonic() >= until:
+            seen = server.check if server else "nothing"
+            raise BalancerError(
+                f"HAProxy's health check of {one.name} at {one.address}:{one.port} gives {seen or 'nothing'}"
+            )
+        clock.sleep(_POLL_SECONDS)
+
+
+def _say_slots(paths: AppPaths, ports: Sequence[int], balancer: Balancer, *words: str) -> None:
+    _say_servers(paths, [f"slot{port - balancer.first_port}" for port in ports], *words)
+
+
+def _say_servers(paths: AppPaths, names: Sequence[str], *words: str) -> None:
+    servers = [f"{backend}/{name}" for backend in haproxy.backends(paths) for name in names]
+    commands_ = [f"set server {server} {word}" for server in servers for word in words]
+    answer = haproxy.say(paths, "; ".join(commands_), at=_socket(paths)).strip()
+    if answer:
+        raise BalancerError(f"HAProxy refuses `set server`: {answer.splitlines()[0]}")
+
+
+# --- what a deploy does with it ---------------------------------------------------------------------------------------
+
+
+def hold(paths: AppPaths, clock: Clock) -> None:
+    """Hold new requests, and wait a moment for those in flight. Ends by itself when the caller dies.
+
+    :raises BalancerError: nothing is held.
+    """
+    unit, guard = UNIT.format(app=paths.name), GUARD.format(app=paths.name)
+    # The caller holds the app's lock, which the kernel frees when it dies.
+    watch = ["flock", paths.lock, "systemctl", "stop", unit]
+    commands.run(["systemctl", "stop", guard], 10.0)
+    guarded = commands.run(["systemd-run", "--quiet", "--collect", f"--unit={guard}", *watch], 10.0)
+    if guarded.code:
+        raise BalancerError(f"{guard} does not start: {guarded.reason}")
+    _say_servers(paths, [_SERVER], "state maint")
+    until = clock.monotonic() + _IN_FLIGHT_SECONDS
+    while clock.monotonic() < until:
+        server = _server(paths)
+        if server is None or not server.sessions:
+            return
+        clock.sleep(_POLL_SECONDS)
+
+
+def take_in(paths: AppPaths, balancer: Balancer, port: int) -> None:
+    """Send the held requests, and new ones, to an instance that has passed its gate. Raises BalancerError."""
+    _say_slots(paths, [port], balancer, "state ready", "health up")
+
+
+def release(paths: AppPaths) -> None:
+    """Send the held requests to the container again. Raises BalancerError."""
+    _say_servers(paths, [_SERVER], "state ready", "health up")
+
+
+def end(paths: AppPaths) -> None:
+    """Let new connections go to whoever holds the public port. It ends itself when its requests are answered."""
+    unit, guard = UNIT.format(app=paths.name), GUARD.format(app=paths.name)
+    commands.run(["systemctl", "stop", guard], 10.0)
+    # Its ExecStop= removes the rules; then the process answers what it has.
+    commands.run(["systemctl", "stop", "--no-block", unit], 10.0)
+    until = time.monotonic() + _RULES_SECONDS
+    while _state(unit) in ("running", "stop") and time.monotonic() < until:
+        time.sleep(_POLL_SECONDS)
+
+
+def _state(unit: str) -> str:
+    return commands.run(["systemctl", "show", "--property=SubState", "--value", unit], 10.0).out.strip()
