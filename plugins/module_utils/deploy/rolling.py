@@ -109,17 +109,14 @@ class Rollout:
         front.end(self.app.paths)
 
     def _put_in_front(self) -> None:
-        blocking = self._blocking(self._running())
-        if not blocking:
-            return
-        before, why = front.before(self.app.paths, self.balancer, blocking)
-        if before is not None and not why:
+        put = front.put(self.app.paths, self.balancer, self._running(), self.clock)
+        why = put.why
+        if put.before is not None:
+            self.is_in_front = True
             try:
-                front.start(self.app.paths, self.balancer, before, self.clock)
-                self.is_in_front = True
-                front.hold(self.app.paths, self.clock)
-                self.say(f"HAProxy is in front of {before.name}, and holds new requests")
-            except (haproxy.BalancerError, OSError) as error:
+                front.hold(self.app.paths, put.before, self.clock)
+                self.say(f"HAProxy is in front of {put.before.name}, and holds new requests")
+            except haproxy.BalancerError as error:
                 why = str(error)
         if why:
             self.say(f"requests fail until the new instances serve: {why}")
@@ -148,7 +145,7 @@ class Rollout:
             if item is None or failure:
                 return failure
             if self.is_in_front:
-                front.take_in(self.app.paths, self.balancer, _port(item))
+                front.take_in(self.app.paths, self.balancer, _port(item), self.clock)
                 self.say(f"{item['name']} gets the requests that were held")
         for leaving in old:
             self._let_go(leaving)

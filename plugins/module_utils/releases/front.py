@@ -39,6 +39,8 @@ _IN_FLIGHT_SECONDS = 3.0
 _RULES_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 _SERVER = "before"
+# Requests at once, in turn, until the configuration's own count.
+_RAMP, _RAMP_SECONDS = (4, 8, 16, 32, 64), 0.15
 _ANYWHERE = ("", "0.0.0.0", "::")
 _SECURE = re.compile(rb"^\s*bind\s.*\sssl\s", re.MULTILINE)
 
@@ -46,21 +48,41 @@ _SECURE = re.compile(rb"^\s*bind\s.*\sssl\s", re.MULTILINE)
 class Before(NamedTuple):
     """A container that holds the public port: its own address and port, the public port, and the host's addresses.
 
-    `hosts`: () for all of them.
+    `pid`: of its first process; `hosts`: () for all of them.
     """
 
     name: str
+    pid: int
     address: str
     port: int
     public: int
     hosts: Sequence[str]
 
 
-def before(paths: AppPaths, balancer: Balancer, blocking: Sequence[Container]) -> tuple[Before | None, str]:
-    """The container that HAProxy can be put in front of; why there is none, "" when there is one.
+class Put(NamedTuple):
+    """The container that HAProxy is in front of, None for none; why not, "" where nothing holds its port."""
 
-    :arg blocking: those that hold a public port of HAProxy.
-    """
+    before: Before | None = None
+    why: str = ""
+    is_new: bool = False
+
+
+def put(paths: AppPaths, balancer: Balancer, instances: Sequence[Container], clock: Clock) -> Put:
+    """Put HAProxy in front of the container that holds its port, if one does."""
+    blocking = [one for one in instances if one["state"] == "running" and set(one["ports"]) & set(balancer.ports)]
+    if not blocking:
+        return Put()
+    found, why = _before(paths, balancer, blocking)
+    if found is None or why:
+        return Put(None, why)
+    try:
+        return Put(found, "", _start(paths, balancer, found, clock))
+    except (BalancerError, OSError) as error:
+        return Put(None, str(error))
+
+
+def _before(paths: AppPaths, balancer: Balancer, blocking: Sequence[Container]) -> tuple[Before | None, str]:
+    """The container that HAProxy can be put in front of; why not, "" when it can."""
     public = balancer.ports[0]
     part = readable(haproxy.part(paths))
     if part is None or b"SELFHEAL_FRONT" not in part:
@@ -77,7 +99,7 @@ def before(paths: AppPaths, balancer: Balancer, blocking: Sequence[Container]) -
         return None, f"{item['name']} has no address in a network of its own"
     hosts = sorted({one["host_ip"] for _item, one in bound})
     anywhere = any(one in _ANYWHERE for one in hosts)
-    found = Before(item["name"], address, target["container_port"], public, () if anywhere else hosts)
+    found = Before(item["name"], item["pid"], address, target["container_port"], public, () if anywhere else hosts)
     return found, _refused(public)
 
 
@@ -119,11 +141,14 @@ def _rule(verb: str, rule: Sequence[str]) -> list[str]:
 # --- the process ------------------------------------------------------------------------------------------------------
 
 
-def start(paths: AppPaths, balancer: Balancer, one: Before, clock: Clock) -> None:
-    """Put HAProxy in front of a container, unless it is there already. Raises BalancerError, OSError."""
+def _start(paths: AppPaths, balancer: Balancer, one: Before, clock: Clock) -> bool:
+    """Put HAProxy in front of a container, unless it is there already; return whether it was not.
+
+    Raises BalancerError, OSError.
+    """
     unit = UNIT.format(app=paths.name)
     if _is_at(paths, one):
-        return
+        return False
     commands.run(["systemctl", "stop", unit], _FINISH_SECONDS + 10.0)
     spare = _free_port()
     rules = _rules(paths.name, one, spare)
@@ -132,7 +157,7 @@ def start(paths: AppPaths, balancer: Balancer, one: Before, clock: Clock) -> Non
     atomic_write(own, _global(paths).encode(), mode=0o600)
     argv = ["/usr/sbin/haproxy", "-Ws", "-f", own, "-f", haproxy.part(paths)]
     addresses = f"*:{spare},:::{spare}" if os.path.exists("/proc/net/if_inet6") else f"*:{spare}"
-    undo = [" ".join(_rule("-D", rule)) for rule in rules]
+    undo = [" ".join(_rule("-D", rule)) for rule in [*rules, _cut(paths.name, one)]]
     settings = [
         "Type=notify",
         "KillMode=mixed",
@@ -151,13 +176,31 @@ def start(paths: AppPaths, balancer: Balancer, one: Before, clock: Clock) -> Non
     try:
         _say_slots(paths, balancer.slots, balancer, "state maint")
         _require_healthy(paths, one, clock)
+        _guard(paths, "tail", f"--pid={one.pid}", "--follow", "/dev/null")
         for rule in rules:
-            done = commands.run(_rule("-I", rule), 10.0)
-            if done.code:
-                raise BalancerError(f"{' '.join(_rule('-I', rule)[:6])}: {done.reason}")
+            _insert(rule)
     except BaseException:
         commands.run(["systemctl", "stop", unit], _FINISH_SECONDS + 10.0)
         raise
+    return True
+
+
+def _insert(rule: Sequence[str]) -> None:
+    words = _rule("-I", rule)
+    done = commands.run(words, 10.0)
+    if done.code:
+        raise BalancerError(f"{' '.join(words)}: {done.reason}")
+
+
+def _guard(paths: AppPaths, *until: str) -> None:
+    """Have the unit ended when a command ends, by a unit of its own. Raises BalancerError."""
+    guard = GUARD.format(app=paths.name)
+    commands.run(["systemctl", "stop", guard], 10.0)
+    settings = ["Type=oneshot", f"ExecStartPost=/usr/bin/systemctl stop {UNIT.format(app=paths.name)}"]
+    words = ["--quiet", "--collect", "--no-block", f"--unit={guard}", *(f"--property={one}" for one in settings)]
+    started = commands.run(["systemd-run", *words, *until], 10.0)
+    if started.code:
+        raise BalancerError(f"{guard} does not start: {started.reason}")
 
 
 def _free_port() -> int:
@@ -191,16 +234,23 @@ class _Server(NamedTuple):
     sessions: int
 
 
+def _rows(paths: AppPaths, name: str) -> list[dict[str, str]]:
+    """What it says of a server in the backends that get requests, by their order.
+
+    Raises BalancerError when it does not answer.
+    """
+    table = haproxy.say(paths, "show stat -1 4 -1", at=_socket(paths)).lstrip("# ")
+    rows = {(row["pxname"], row["svname"]): row for row in csv.DictReader(table.splitlines())}
+    return [rows[backend, name] for backend in haproxy.backends(paths) if (backend, name) in rows]
+
+
 def _server(paths: AppPaths) -> _Server | None:
     """None when it does not know it. Raises BalancerError when it does not answer."""
-    main = haproxy.backends(paths)
-    table = haproxy.say(paths, "show stat -1 4 -1", at=_socket(paths)).lstrip("# ")
-    rows = [row for row in csv.DictReader(table.splitlines()) if row.get("svname") == _SERVER]
-    checked = [row for row in rows if row["pxname"] == main[0]]
-    if not checked:
+    rows = _rows(paths, _SERVER)
+    if not rows:
         return None
-    in_flight = sum(int(row["scur"] or 0) for row in rows if row["pxname"] in main)
-    return _Server(checked[0]["addr"], (checked[0]["check_status"] or "").lstrip("* "), in_flight)
+    in_flight = sum(int(row["scur"] or 0) for row in rows)
+    return _Server(rows[0]["addr"], (rows[0]["check_status"] or "").lstrip("* "), in_flight)
 
 
 def _is_at(paths: AppPaths, one: Before) -> bool:
@@ -233,39 +283,68 @@ def _say_slots(paths: AppPaths, ports: Sequence[int], balancer: Balancer, *words
 
 def _say_servers(paths: AppPaths, names: Sequence[str], *words: str) -> None:
     servers = [f"{backend}/{name}" for backend in haproxy.backends(paths) for name in names]
-    commands_ = [f"set server {server} {word}" for server in servers for word in words]
-    answer = haproxy.say(paths, "; ".join(commands_), at=_socket(paths)).strip()
+    lines = [_line(server, word) for server in servers for word in words]
+    answer = haproxy.say(paths, "; ".join(lines), at=_socket(paths)).strip()
     if answer:
         raise BalancerError(f"HAProxy refuses `set server`: {answer.splitlines()[0]}")
+
+
+def _line(server: str, word: str) -> str:
+    return (
+        f"set {word.replace(' ', f' server {server} ')}"
+        if word.startswith("maxconn")
+        else f"set server {server} {word}"
+    )
 
 
 # --- what a deploy does with it ---------------------------------------------------------------------------------------
 
 
-def hold(paths: AppPaths, clock: Clock) -> None:
-    """Hold new requests, and wait a moment for those in flight. Ends by itself when the caller dies.
+def hold(paths: AppPaths, one: Before, clock: Clock) -> None:
+    """Hold new requests, and wait a moment for those in flight. The caller holds the app's lock.
+
+    A request over a connection from before HAProxy was there is refused, so that it can be repeated.
 
     :raises BalancerError: nothing is held.
     """
-    unit, guard = UNIT.format(app=paths.name), GUARD.format(app=paths.name)
-    # The caller holds the app's lock, which the kernel frees when it dies.
-    watch = ["flock", paths.lock, "systemctl", "stop", unit]
-    commands.run(["systemctl", "stop", guard], 10.0)
-    guarded = commands.run(["systemd-run", "--quiet", "--collect", f"--unit={guard}", *watch], 10.0)
-    if guarded.code:
-        raise BalancerError(f"{guard} does not start: {guarded.reason}")
+    # The kernel frees the lock when the caller dies.
+    _guard(paths, "flock", paths.lock, "true")
     _say_servers(paths, [_SERVER], "state maint")
     until = clock.monotonic() + _IN_FLIGHT_SECONDS
-    while clock.monotonic() < until:
-        server = _server(paths)
-        if server is None or not server.sessions:
-            return
+    server = _server(paths)
+    while server is not None and server.sessions and clock.monotonic() < until:
         clock.sleep(_POLL_SECONDS)
+        server = _server(paths)
+    _insert(_cut(paths.name, one))
 
 
-def take_in(paths: AppPaths, balancer: Balancer, port: int) -> None:
-    """Send the held requests, and new ones, to an instance that has passed its gate. Raises BalancerError."""
-    _say_slots(paths, [port], balancer, "state ready", "health up")
+def _cut(app: str, one: Before) -> list[str]:
+    """The rule that refuses what comes over a connection to the container itself; what goes back may end."""
+    request = ["-p", "tcp", "-d", one.address, "--dport", str(one.port), "--tcp-flags", "PSH", "PSH"]
+    published = ["-m", "conntrack", "--ctstate", "DNAT", "-m", "comment", "--comment", f"selfheal-front-{app}"]
+    refuse = ["-j", "REJECT", "--reject-with", "tcp-reset"]
+    return ["iptables", "filter", "DOCKER-USER", *request, *published, *refuse]
+
+
+def take_in(paths: AppPaths, balancer: Balancer, port: int, clock: Clock) -> None:
+    """Send the held requests, and new ones, to an instance that has passed its gate: at first a few at a time.
+
+    A server whose queue for connections is short (Python's own: 5) would lose some of hundreds that come at once.
+
+    Raises BalancerError.
+    """
+    name = f"slot{port - balancer.first_port}"
+    most = _most(paths, name)
+    _say_servers(paths, [name], f"maxconn {_RAMP[0]}", "state ready", "health up")
+    for count in [one for one in _RAMP[1:] if one < most] + [most]:
+        clock.sleep(_RAMP_SECONDS)
+        _say_servers(paths, [name], f"maxconn {count}")
+
+
+def _most(paths: AppPaths, name: str) -> int:
+    """How many requests at once a server gets by the configuration."""
+    rows = _rows(paths, name)
+    return int(rows[0]["slim"] or 0) if rows else 0
 
 
 def release(paths: AppPaths) -> None:
