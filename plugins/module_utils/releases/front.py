@@ -353,7 +353,7 @@ def release(paths: AppPaths) -> None:
 
 
 def end(paths: AppPaths) -> None:
-    """Let new connections go to whoever holds the public port. It ends itself when its requests are answered."""
+    """Let new connections go to what holds the public port. It ends itself when its requests are answered."""
     unit, guard = UNIT.format(app=paths.name), GUARD.format(app=paths.name)
     commands.run(["systemctl", "stop", guard], 10.0)
     # Its ExecStop= removes the rules; then the process answers what it has.
