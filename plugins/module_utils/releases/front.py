@@ -39,6 +39,9 @@ _IN_FLIGHT_SECONDS = 3.0
 _RULES_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 _SERVER = "before"
+# Commands of the runtime socket, with the place of a server's name (Management Guide, 9.3).
+_HOLD, _SEND = "set server {} state maint", ("set server {} state ready", "set server {} health up")
+_AT_ONCE = "set maxconn server {} {}"
 # Requests at once, in turn, until the configuration's own count.
 _RAMP, _RAMP_SECONDS = (4, 8, 16, 32, 64), 0.15
 _ANYWHERE = ("", "0.0.0.0", "::")
@@ -174,7 +177,7 @@ def _start(paths: AppPaths, balancer: Balancer, one: Before, clock: Clock) -> bo
     if started.code:
         raise BalancerError(f"HAProxy does not start in front of {one.name}: {started.reason}")
     try:
-        _say_slots(paths, balancer.slots, balancer, "state maint")
+        _say_each(paths, [_slot(balancer, port) for port in balancer.slots], _HOLD)
         _require_healthy(paths, one, clock)
         _guard(paths, "tail", f"--pid={one.pid}", "--follow", "/dev/null")
         for rule in rules:
@@ -267,34 +270,26 @@ def _require_healthy(paths: AppPaths, one: Before, clock: Clock) -> None:
     until = clock.monotonic() + _READY_SECONDS
     while True:
         server = _server(paths)
-        if server is not None and server.check == "L7OK":
+        seen = server.check if server else ""
+        if seen == "L7OK":
             return
         if clock.monotonic() >= until:
-            seen = server.check if server else "nothing"
-            raise BalancerError(
-                f"HAProxy's health check of {one.name} at {one.address}:{one.port} gives {seen or 'nothing'}"
-            )
+            where = f"{one.name} at {one.address}:{one.port}"
+            raise BalancerError(f"HAProxy's health check of {where}: {seen or 'no result'}")
         clock.sleep(_POLL_SECONDS)
 
 
-def _say_slots(paths: AppPaths, ports: Sequence[int], balancer: Balancer, *words: str) -> None:
-    _say_servers(paths, [f"slot{port - balancer.first_port}" for port in ports], *words)
-
-
-def _say_servers(paths: AppPaths, names: Sequence[str], *words: str) -> None:
+def _say_each(paths: AppPaths, names: Sequence[str], *lines: str) -> None:
+    """Send lines for each server, {} in them being its name, in both backends. Raises BalancerError."""
     servers = [f"{backend}/{name}" for backend in haproxy.backends(paths) for name in names]
-    lines = [_line(server, word) for server in servers for word in words]
-    answer = haproxy.say(paths, "; ".join(lines), at=_socket(paths)).strip()
+    said = "; ".join(line.format(server) for server in servers for line in lines)
+    answer = haproxy.say(paths, said, at=_socket(paths)).strip()
     if answer:
-        raise BalancerError(f"HAProxy refuses `set server`: {answer.splitlines()[0]}")
+        raise BalancerError(f"HAProxy refuses `{lines[0]}`: {answer.splitlines()[0]}")
 
 
-def _line(server: str, word: str) -> str:
-    return (
-        f"set {word.replace(' ', f' server {server} ')}"
-        if word.startswith("maxconn")
-        else f"set server {server} {word}"
-    )
+def _slot(balancer: Balancer, port: int) -> str:
+    return f"slot{port - balancer.first_port}"
 
 
 # --- what a deploy does with it ---------------------------------------------------------------------------------------
@@ -309,13 +304,15 @@ def hold(paths: AppPaths, one: Before, clock: Clock) -> None:
     """
     # The kernel frees the lock when the caller dies.
     _guard(paths, "flock", paths.lock, "true")
-    _say_servers(paths, [_SERVER], "state maint")
+    _say_each(paths, [_SERVER], _HOLD)
     until = clock.monotonic() + _IN_FLIGHT_SECONDS
     server = _server(paths)
     while server is not None and server.sessions and clock.monotonic() < until:
         clock.sleep(_POLL_SECONDS)
         server = _server(paths)
-    _insert(_cut(paths.name, one))
+    # Without it, such a request is answered with what the container says, while what it depends on is away.
+    with contextlib.suppress(BalancerError):
+        _insert(_cut(paths.name, one))
 
 
 def _cut(app: str, one: Before) -> list[str]:
@@ -333,12 +330,12 @@ def take_in(paths: AppPaths, balancer: Balancer, port: int, clock: Clock) -> Non
 
     Raises BalancerError.
     """
-    name = f"slot{port - balancer.first_port}"
+    name = _slot(balancer, port)
     most = _most(paths, name)
-    _say_servers(paths, [name], f"maxconn {_RAMP[0]}", "state ready", "health up")
+    _say_each(paths, [name], _AT_ONCE.format("{}", _RAMP[0]), *_SEND)
     for count in [one for one in _RAMP[1:] if one < most] + [most]:
         clock.sleep(_RAMP_SECONDS)
-        _say_servers(paths, [name], f"maxconn {count}")
+        _say_each(paths, [name], _AT_ONCE.format("{}", count))
 
 
 def _most(paths: AppPaths, name: str) -> int:
@@ -349,7 +346,7 @@ def _most(paths: AppPaths, name: str) -> int:
 
 def release(paths: AppPaths) -> None:
     """Send the held requests to the container again. Raises BalancerError."""
-    _say_servers(paths, [_SERVER], "state ready", "health up")
+    _say_each(paths, [_SERVER], *_SEND)
 
 
 def end(paths: AppPaths) -> None:

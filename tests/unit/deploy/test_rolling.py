@@ -67,7 +67,7 @@ class World:
 
     def serves(self, one: dict[str, Any]) -> bool:
         well = one["release"] not in self.bad | self.kept_out
-        return self.states[one["port"]] == haproxy.READY and well
+        return self.states.get(one["port"], haproxy.READY) == haproxy.READY and well
 
     def start(self) -> None:
         self.made += 1

@@ -18,7 +18,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.host.command im
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import front, haproxy
 
 BALANCER = Balancer("web", 1, 18000, (8000, 443))
-PART = 'frontend selfheal-shop\n.if defined(SELFHEAL_FRONT)\n    bind "${SELFHEAL_FRONT}"\n.else\n    bind *:8000\n.endif\n'
+PART = 'frontend selfheal-shop\n.if defined(SELFHEAL_FRONT)\n    bind "${SELFHEAL_FRONT}"\n.endif\n'
 NAMES = ("selfheal-shop", "selfheal-shop-unchecked")
 
 
@@ -116,7 +116,7 @@ def test_the_unit_undoes_each_rule_that_is_made(host: Host) -> None:
 
 def test_new_instances_get_nothing_until_they_are_taken_in(host: Host) -> None:
     host.put()
-    assert sorted(host.told) == [f"set server {name}/slot{slot} state maint" for name in NAMES for slot in (0, 1)]
+    assert host.told == [f"set server {name}/slot{slot} state maint" for name in NAMES for slot in (0, 1)]
 
 
 def test_it_is_put_in_front_of_the_same_container_once(host: Host) -> None:
