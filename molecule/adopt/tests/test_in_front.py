@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 from shared.acting import slow
-from test_adopt import DIRECTORY, TO, Load, adopt, by_hand, check_records, goes_on, started_from
+from test_adopt import (  # type: ignore[import-not-found] # next to this file, where pytest finds it
+    DIRECTORY,
+    TO,
+    Load,
+    adopt,
+    by_hand,
+    check_records,
+    goes_on,
+    started_from,
+)
 
 # All requests come from one address, and the limits are by address.
 IN_FRONT = ("-e", "adopt_load_balancer=true", "-e", "load_balancer_rate=100000 load_balancer_connections=10000")

@@ -160,7 +160,8 @@ def _start(paths: AppPaths, balancer: Balancer, one: Before, clock: Clock) -> bo
     atomic_write(own, _global(paths).encode(), mode=0o600)
     argv = ["/usr/sbin/haproxy", "-Ws", "-f", own, "-f", haproxy.part(paths)]
     addresses = f"*:{spare},:::{spare}" if os.path.exists("/proc/net/if_inet6") else f"*:{spare}"
-    undo = [" ".join(_rule("-D", rule)) for rule in [*rules, _cut(paths.name, one)]]
+    # Backwards: a connection that goes to the container again is not refused by the rule that was last.
+    undo = [" ".join(_rule("-D", rule)) for rule in [_cut(paths.name, one), *reversed(rules)]]
     settings = [
         "Type=notify",
         "KillMode=mixed",

@@ -29,13 +29,13 @@ def container(**more: Any) -> Any:
 
 
 class Host:
-    """What was run, which rules are there, and what the runtime socket was told."""
+    """What was run, which rules are there, and what the runtime socket was sent."""
 
     def __init__(self, paths: AppPaths) -> None:
         self.paths = paths
         self.ran: list[list[str]] = []
         self.rules: list[str] = []
-        self.told: list[str] = []
+        self.sent: list[str] = []
         self.fails, self.closed, self.check, self.sessions, self.now = "", "", "L7OK", 0, 0.0
         self.units: dict[str, list[str]] = {}
 
@@ -59,7 +59,7 @@ class Host:
     def say(self, _paths: AppPaths, line: str, at: str = "") -> str:
         assert at == "run/selfheal/shop.front.sock"
         if not line.startswith("show"):
-            self.told += line.split("; ")
+            self.sent += line.split("; ")
             return ""
         rows = [
             f"{name},{server},172.18.0.3:80,{self.check},{self.sessions},100"
@@ -116,7 +116,7 @@ def test_the_unit_undoes_each_rule_that_is_made(host: Host) -> None:
 
 def test_new_instances_get_nothing_until_they_are_taken_in(host: Host) -> None:
     host.put()
-    assert host.told == [f"set server {name}/slot{slot} state maint" for name in NAMES for slot in (0, 1)]
+    assert host.sent == [f"set server {name}/slot{slot} state maint" for name in NAMES for slot in (0, 1)]
 
 
 def test_it_is_put_in_front_of_the_same_container_once(host: Host) -> None:
@@ -181,10 +181,10 @@ def test_without_a_container_at_the_port_there_is_nothing_to_do(host: Host) -> N
 def test_requests_are_held_for_as_long_as_the_deploy_lives(host: Host) -> None:
     before = host.put().before
     assert before is not None
-    host.told.clear()
+    host.sent.clear()
     host.sessions = 3
     front.hold(host.paths, before, host.clock)
-    assert host.told == [f"set server {name}/before state maint" for name in NAMES]
+    assert host.sent == [f"set server {name}/before state maint" for name in NAMES]
     guard = host.units["selfheal-front-guard-shop.service"]
     assert guard[-3:] == ["flock", host.paths.lock, "true"]
     assert "--property=ExecStartPost=/usr/bin/systemctl stop selfheal-front-shop.service" in guard
@@ -194,10 +194,10 @@ def test_requests_are_held_for_as_long_as_the_deploy_lives(host: Host) -> None:
 
 def test_held_requests_reach_the_new_instance_a_few_at_a_time(host: Host) -> None:
     host.put()
-    host.told.clear()
+    host.sent.clear()
     front.take_in(host.paths, BALANCER, 18000, host.clock)
     name = NAMES[0]
-    mine = [line for line in host.told if f"{name}/slot0" in line]
+    mine = [line for line in host.sent if f"{name}/slot0" in line]
     assert mine[:3] == [
         f"set maxconn server {name}/slot0 4",
         f"set server {name}/slot0 state ready",
