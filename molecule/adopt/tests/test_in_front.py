@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import threading
 import time
 from typing import Any
@@ -33,6 +34,9 @@ class Readers:
         self.address = address
         self.seconds: list[float] = []
         self.failed: list[str] = []
+        # When the engine removes a container, it forgets the container's connections of the last two minutes. A new one from
+        # the same port of the same client, which is rare but here, would be forgotten with them.
+        self._ports = itertools.count(12000)
         self._over = threading.Event()
         self._clock = threading.Thread(target=self._tick, daemon=True)
 
@@ -56,7 +60,8 @@ class Readers:
 
     def _read(self) -> None:
         begun = time.monotonic()
-        connection = http.client.HTTPConnection(self.address, 8000, timeout=20.0)
+        source = ("", next(self._ports))
+        connection = http.client.HTTPConnection(self.address, 8000, timeout=20.0, source_address=source)
         try:
             connection.request("GET", "/health")
             status = connection.getresponse().status
