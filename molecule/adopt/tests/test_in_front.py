@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import itertools
 import threading
@@ -60,18 +61,28 @@ class Readers:
 
     def _read(self) -> None:
         begun = time.monotonic()
-        source = ("", next(self._ports))
-        connection = http.client.HTTPConnection(self.address, 8000, timeout=20.0, source_address=source)
         try:
+            connection = self._connected()
             connection.request("GET", "/health")
             status = connection.getresponse().status
+            connection.close()
             if status != 200:
                 self.failed.append(f"{begun:.1f}: {status}")
         except (OSError, http.client.HTTPException) as error:
             self.failed.append(f"{begun:.1f}: {error!r}")
-        finally:
-            connection.close()
         self.seconds.append(time.monotonic() - begun)
+
+    def _connected(self) -> http.client.HTTPConnection:
+        while True:
+            source = ("", next(self._ports))
+            connection = http.client.HTTPConnection(self.address, 8000, timeout=20.0, source_address=source)
+            try:
+                connection.connect()
+                return connection
+            except OSError as error:
+                # Another program has that port.
+                if error.errno != errno.EADDRINUSE:
+                    raise
 
 
 @pytest.fixture
