@@ -12,17 +12,8 @@ import time
 from typing import Any
 
 import pytest
+from adopt.tests.test_adopt import DIRECTORY, TO, Load, adopt, by_hand, check_records, goes_on, started_from
 from shared.acting import slow
-from test_adopt import (  # type: ignore[import-not-found] # next to this file, where pytest finds it
-    DIRECTORY,
-    TO,
-    Load,
-    adopt,
-    by_hand,
-    check_records,
-    goes_on,
-    started_from,
-)
 
 # All requests come from one address, and the limits are by address.
 IN_FRONT = ("-e", "adopt_load_balancer=true", "-e", "load_balancer_rate=100000 load_balancer_connections=10000")
@@ -35,7 +26,7 @@ class Readers:
         self.address = address
         self.seconds: list[float] = []
         self.failed: list[str] = []
-        # When the engine removes a container, it forgets the container's connections of the last two minutes. A new one from
+        # When the engine removes a container, it forgets the connections of its last two minutes. A new one from
         # the same port of the same client, which is rare but here, would be forgotten with them.
         self._ports = itertools.count(12000)
         self._over = threading.Event()
