@@ -80,9 +80,9 @@ class Readers:
 def address(host: Any) -> str:
     found = str(host.backend.host.name)
     host.run("systemctl disable --now haproxy; rm -f /etc/haproxy/selfheal/ledger.cfg")
-    by_hand(host, found)
-    # With an engine that has to be restarted, as on a host that is new to this collection.
+    # The engine has to be restarted by adopt, as on a host that is new to this collection.
     host.check_output("rm -f /etc/docker/daemon.json && systemctl restart docker")
+    by_hand(host, found)
     return found
 
 

@@ -26,7 +26,7 @@ def require(front: Front) -> None:
     if front["why_not"]:
         raise InitError(
             "adopt_load_balancer",
-            f"no load balancer can be put in front: {front['why_not']}. Nothing was changed",
+            f"no load balancer can be put in front: {front['why_not']}",
             f"leave adopt_load_balancer out, and remove {FILE} where it is: the take-over has a gap then",
         )
 
