@@ -79,6 +79,8 @@ class Readers:
 @pytest.fixture
 def address(host: Any) -> str:
     found = str(host.backend.host.name)
+    # The watcher would start HAProxy again.
+    host.run("systemctl stop selfheal@ledger.timer selfheal@ledger.service")
     host.run("systemctl disable --now haproxy; rm -f /etc/haproxy/selfheal/ledger.cfg")
     # The engine has to be restarted by adopt, as on a host that is new to this collection.
     host.check_output("rm -f /etc/docker/daemon.json && systemctl restart docker")
