@@ -29,6 +29,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "to": {"type": "str", "default": ""},
     "host": {"type": "str", "required": True},
     "dry": {"type": "bool", "default": False},
+    "load_balancer": {"type": "bool", "default": False},
 }
 _MODULE = "christmas.selfheal.app_adoption"
 # What the new inventory needs to connect as this run does, and what it must not hold, with the option to use instead.
@@ -61,6 +62,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
         _, given = self.validate_argument_spec(argument_spec=SPEC)
         self._variables = task_vars or {}
+        self._in_front = bool(given["load_balancer"])
         self._asked = {"folder": str(given["folder"]), "app": str(given["app"])}
         check = bool(self._task.check_mode or given["dry"])
         try:
@@ -86,7 +88,9 @@ class ActionModule(ActionBase):
             self._show(messages.adopted(found, where))
             return {**known, "changed": False}
         if found["stage"] != "serves":
-            prepared = adoption.prepare(found, where, self._request(), time.time(), docker_compose.require_valid, check)
+            prepared = adoption.prepare(
+                found, where, self._request(), time.time(), docker_compose.require_valid, check, self._in_front
+            )
             self._show(prepared.plan)
             if prepared.to_do:
                 said = messages.to_do(prepared.to_do, check)

@@ -55,6 +55,12 @@ options:
     description: Show the plan and change nothing, as check mode does.
     type: bool
     default: false
+  load_balancer:
+    description:
+      - Put a load balancer in front first, so that no request fails. It needs exactly one published port that answers
+        HTTP. Where it cannot be put in front, the module says why, and changes nothing.
+    type: bool
+    default: false
 seealso:
   - module: christmas.selfheal.app_adoption
   - module: christmas.selfheal.inventory_init

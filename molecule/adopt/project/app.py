@@ -82,4 +82,6 @@ settings.read("/etc/ledger.ini")
 if settings["ledger"]["version"] != "1":
     sys.exit(f"version {settings['ledger']['version']} of the ledger is not known")
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+# Python's own queue of 5 connections loses some of those that come at once.
+ThreadingHTTPServer.request_queue_size = 128
 ThreadingHTTPServer(("", 8000), Handler).serve_forever()

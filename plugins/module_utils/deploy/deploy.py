@@ -426,11 +426,26 @@ def _roll(
     failure = _build(project, how)
     if failure:
         return failure, None
+    with rolling.in_front():
+        return _roll_services(rolling, project, plan, how, good, same, clock)
+
+
+def _roll_services(
+    rolling: deploy_rolling.Rollout,
+    project: docker_project.Project,
+    plan: start_order.Plan,
+    how: How,
+    good: Release | None,
+    same: bool,
+    clock: Clock,
+) -> tuple[str, ProbeResult | None]:
+    """Replace what runs, as `_roll`."""
+    service = rolling.balancer.service
     pace = _pace(how, clock)
     # What depends on the balanced service is started after its new instances, as Compose would.
-    late = start_order.dependents(plan.model, app.balancer.service)
-    begun, failure = _start_others(project, plan, sorted(plan.services - late - {app.balancer.service}), how, pace)
-    failure = failure or bring_up.await_needs(project, plan, app.balancer.service, begun, pace)
+    late = start_order.dependents(plan.model, service)
+    begun, failure = _start_others(project, plan, sorted(plan.services - late - {service}), how, pace)
+    failure = failure or bring_up.await_needs(project, plan, service, begun, pace)
     if failure:
         return failure, None
     made = [item for item in project.containers() if same and good and deploy_rolling.is_made_of(item, good)]
@@ -441,7 +456,7 @@ def _roll(
         pace = _pace(how, clock)
         more, failure = _start_others(project, plan, sorted(late), how, pace)
         # The instances of the balanced service have passed their gate one by one.
-        rest = plan._replace(services=plan.services - {app.balancer.service})
+        rest = plan._replace(services=plan.services - {service})
         failure = failure or _settle(project, rest, begun | more, rolling.checks, pace)
     if not failure:
         # Not before: the old instances may have needed what the new ones do without.

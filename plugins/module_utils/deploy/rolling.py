@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Callable, NamedTuple
 
 from ..compose import bring_up
@@ -32,7 +32,7 @@ from ..env import read as env_file
 from ..health import facts as health_facts
 from ..probe import run as probe
 from ..probe.run import ProbeResult
-from ..releases import haproxy
+from ..releases import front, haproxy
 from ..releases import store as release_store
 from ..releases.store import Release
 
@@ -72,6 +72,8 @@ class Rollout:
         self.balancer: Balancer = app.balancer
         self.project = docker_project.Project(app.name, app.paths.directory)
         self.values = env_file.read(app.paths, app.variables, clock.now())["values"]
+        # Whether HAProxy is in front of an instance that holds its port.
+        self.is_in_front = False
         # The newest result of the probe.
         self.checks: ProbeResult | None = None
         # The state that each slot has to have, by port: HAProxy forgets it when it is reloaded.
@@ -86,6 +88,38 @@ class Rollout:
         """
         self._sweep(good)
         self._leave_marker([item["id"] for item in self._running()])
+
+    @contextlib.contextmanager
+    def in_front(self) -> Iterator[None]:
+        """Within the block, hold the requests to an instance from before there was a balancer; then give them on.
+
+        Without such an instance, or where HAProxy cannot be put in front of it, nothing is held.
+        """
+        self._put_in_front()
+        try:
+            yield
+        finally:
+            if self.is_in_front:
+                with contextlib.suppress(haproxy.BalancerError):
+                    front.release(self.app.paths)
+                self._end_front()
+
+    def _end_front(self) -> None:
+        self.is_in_front = False
+        front.end(self.app.paths)
+
+    def _put_in_front(self) -> None:
+        put = front.put(self.app.paths, self.balancer, self._running(), self.clock)
+        why = put.why
+        if put.before is not None:
+            self.is_in_front = True
+            try:
+                front.hold(self.app.paths, put.before, self.clock)
+                self.say(f"HAProxy is in front of {put.before.name}, and holds new requests")
+            except haproxy.BalancerError as error:
+                why = str(error)
+        if why:
+            self.say(f"requests fail until the new instances serve: {why}")
 
     def replace(self, keep: Sequence[str] = ()) -> str:
         """Replace every instance but those to keep (ids); return why it did not work, "" when it did.
@@ -107,15 +141,23 @@ class Rollout:
         old = [item for item in running if item["id"] not in keep]
         for _ in range(len(running) - len(old), self.balancer.instances):
             self.alive()
-            _item, failure = self._start_one()
-            if failure:
+            item, failure = self._start_one()
+            if item is None or failure:
                 return failure
+            if self.is_in_front:
+                front.take_in(self.app.paths, self.balancer, _port(item), self.clock)
+                self.say(f"{item['name']} gets the requests that were held")
         for leaving in old:
             self._let_go(leaving)
         haproxy.start(self.app.paths)
         self.say("HAProxy has the public port now")
         for item in self._running():
             haproxy.take_in(self.app.paths, self.balancer, _port(item))
+        if self.is_in_front:
+            failure = kept_out(self.app.paths, self.balancer, self._running(), self.clock)
+            if failure:
+                return failure
+            self._end_front()
         return ""
 
     def _replace_one_by_one(self, running: list[Container], keep: Sequence[str]) -> str:

@@ -19,6 +19,11 @@ from . import command as commands
 _COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"')
 # Chains that the engine writes (its documentation, "Packet filtering and firewalls"), but for the one that is people's.
 _OWN = re.compile(r"DOCKER(?!-USER\b)")
+_POLICY = re.compile(r"^:INPUT (DROP|REJECT)\b", re.MULTILINE)
+_TABLE = re.compile(r"^table (\S+ \S+) \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
+_REFUSES = re.compile(
+    r"hook input [^\n]*policy drop|^\s*(?:counter(?: packets \d+ bytes \d+)? )?(?:drop|reject\b[^\n]*)$", re.MULTILINE
+)
 # Where packets that pass through this host, and those that are its own, meet rules.
 _FORWARDED = (("raw", "PREROUTING"), ("mangle", "PREROUTING"), ("mangle", "FORWARD"), ("filter", "FORWARD"))
 _LOCAL = (
@@ -29,12 +34,16 @@ _LOCAL = (
 
 
 class Packet(NamedTuple):
-    """A TCP packet: its addresses, the port it goes to, and the interface it comes by; "" for what is not known."""
+    """A TCP packet: its addresses, the port it goes to, and the interface it comes by; "" for what is not known.
+
+    `is_for_host`: it is known to go to an address of the host itself.
+    """
 
     source: str
     target: str
     port: int
     interface: str = ""
+    is_for_host: bool = False
 
 
 class Rules(NamedTuple):
@@ -103,6 +112,35 @@ def local(rules: Rules, packets: Iterable[Packet]) -> list[str]:
     return _dropping(rules, packets, _LOCAL)
 
 
+def closed(port: int, timeout: float = 2.0) -> str:
+    """Say what may keep connections out that come to a port of this host itself; "" when nothing does.
+
+    A published port of a container does not pass these rules.
+    """
+    return refusing(read(timeout), port) or native(commands.run(["nft", "list", "ruleset"], timeout).out)
+
+
+def refusing(text: str, port: int) -> str:
+    """Return the rule, or the policy, of iptables-save's INPUT that refuses a port, unless one is sure to accept it."""
+    decided = _walk(parse(text), "filter", "INPUT", Packet("", "", port, is_for_host=True), 0)
+    if decided:
+        return "" if decided == "ACCEPT" else f"iptables {decided}"
+    filtered = text.partition("*filter")[2]
+    policy = _POLICY.search(filtered)
+    return f"iptables -t filter -P INPUT {policy[1]}" if policy else ""
+
+
+def native(ruleset: str) -> str:
+    """Return the table of nftables that refuses what it does not know; "" without one.
+
+    :arg ruleset: as nft(8) lists it, with the tables that iptables keeps there.
+    """
+    for name, body in _TABLE.findall(ruleset):
+        if name not in ("ip filter", "ip6 filter") and "hook input" in body and _REFUSES.search(body):
+            return f"nft table {name}"
+    return ""
+
+
 def _dropping(rules: Rules, packets: Iterable[Packet], path: Sequence[tuple[str, str]]) -> list[str]:
     found = [_walk(rules, table, chain, packet, 0) for packet in packets for table, chain in path]
     return list(dict.fromkeys(rule for rule in found if rule not in ("", "ACCEPT")))
@@ -145,7 +183,9 @@ def _takes(rule: Sequence[str], packet: Packet) -> bool:
 def _matches(option: str, value: str, packet: Packet) -> bool | None:
     """Whether one option of a rule matches; None for what is not known here."""
     if option == "-m":
-        return True if value in ("tcp", "comment") else None
+        return True if value in ("tcp", "comment", "addrtype") else None
+    if option == "--dst-type":
+        return True if value == "LOCAL" and packet.is_for_host else None
     if option == "--comment":
         return True
     if option == "-p":

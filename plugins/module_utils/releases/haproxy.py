@@ -68,13 +68,14 @@ class BalancerError(Exception):
     """HAProxy did not do what it was asked; the message says why, and what to try."""
 
 
-def _names(paths: AppPaths) -> tuple[str, str]:
+def backends(paths: AppPaths) -> tuple[str, str]:
     """The backends that hold the slots: the second is used while no slot passes its check."""
     return f"selfheal-{paths.name}", f"selfheal-{paths.name}-unchecked"
 
 
-def _say(paths: AppPaths, command: str) -> str:
-    path = os.path.join(paths.root, SOCKET)
+def say(paths: AppPaths, command: str, at: str = SOCKET) -> str:
+    """Send a command to HAProxy's runtime socket; its answer. Raises BalancerError when it does not answer."""
+    path = os.path.join(paths.root, at)
     answer = b""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -97,9 +98,9 @@ def slots(paths: AppPaths) -> list[Slot]:
 
     Raises BalancerError when it does not answer.
     """
-    backend = _names(paths)[0]
+    backend = backends(paths)[0]
     # A backend's name may be its frontend's, too: all servers are asked for (4).
-    table = _say(paths, "show stat -1 4 -1").lstrip("# ")
+    table = say(paths, "show stat -1 4 -1").lstrip("# ")
     found = []
     for row in csv.DictReader(table.splitlines()):
         if row.get("pxname") != backend or not row["svname"].startswith("slot"):
@@ -129,10 +130,10 @@ def set_state(paths: AppPaths, balancer: Balancer, ports: Collection[int], state
 
     Raises BalancerError when HAProxy refuses.
     """
-    servers = [f"{backend}/slot{port - balancer.first_port}" for backend in _names(paths) for port in ports]
+    servers = [f"{backend}/slot{port - balancer.first_port}" for backend in backends(paths) for port in ports]
     commands = [f"set server {server} state {state}" for server in servers]
     if commands:
-        answer = _say(paths, "; ".join(commands)).strip()
+        answer = say(paths, "; ".join(commands)).strip()
         if answer:
             raise BalancerError(f"HAProxy refuses `set server`: {answer.splitlines()[0]}")
 
@@ -140,7 +141,7 @@ def set_state(paths: AppPaths, balancer: Balancer, ports: Collection[int], state
 def take_in(paths: AppPaths, balancer: Balancer, port: int) -> None:
     """Let HAProxy send requests to a slot as soon as its own checks find it healthy, whatever they found before."""
     set_state(paths, balancer, [port], READY)
-    _say(paths, f"set server {_names(paths)[0]}/slot{port - balancer.first_port} health down")
+    say(paths, f"set server {backends(paths)[0]}/slot{port - balancer.first_port} health down")
 
 
 def kept_out(paths: AppPaths, balancer: Balancer, ports: Collection[int], clock: Clock, seconds: float) -> str:
@@ -309,7 +310,7 @@ def _try_to_start(paths: AppPaths) -> str:
     """Start HAProxy; why it does not start, or does not know this app, "" when all is well."""
     try:
         start(paths)
-        return "" if slots(paths) else f"HAProxy starts without {_part(paths)}, the app's part of its configuration"
+        return "" if slots(paths) else f"HAProxy starts without {part(paths)}, the app's part of its configuration"
     except BalancerError as error:
         return str(error)
 
@@ -325,7 +326,8 @@ class _File(NamedTuple):
     mode: int = 0o644
 
 
-def _part(paths: AppPaths) -> str:
+def part(paths: AppPaths) -> str:
+    """The path of the app's part of the configuration."""
     return os.path.join(paths.root, CONFIG.format(app=paths.name).lstrip("/"))
 
 
@@ -333,7 +335,7 @@ def _own(paths: AppPaths) -> list[_File]:
     """The app's part, and what is global."""
     shared = os.path.join(paths.root, GLOBAL.lstrip("/"))
     return [
-        _File(_part(paths), os.path.join(paths.haproxy, "part.cfg")),
+        _File(part(paths), os.path.join(paths.haproxy, "part.cfg")),
         _File(shared, os.path.join(paths.haproxy, "global.cfg")),
     ]
 
@@ -361,12 +363,12 @@ def _of_domain(paths: AppPaths) -> list[_File]:
 
 def _others(paths: AppPaths) -> list[_File]:
     """The other parts: of other apps of this host, of the status page, and what a person has put there."""
-    folder = os.path.dirname(_part(paths))
+    folder = os.path.dirname(part(paths))
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     return [
         _File(os.path.join(folder, name), os.path.join(paths.root, "var/lib/selfheal", name[:-4], "haproxy/part.cfg"))
         for name in names
-        if name.endswith(".cfg") and name != os.path.basename(_part(paths))
+        if name.endswith(".cfg") and name != os.path.basename(part(paths))
     ]
 
 

@@ -13,6 +13,8 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt.receive i
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 _WIDTH = 10
 _FEW = 6
+# The default of load_balancer_queue_seconds.
+QUEUE_SECONDS = 10
 
 
 class Folders(NamedTuple):
@@ -23,10 +25,13 @@ class Folders(NamedTuple):
     host: str
 
 
-def render(found: Adoption, received: Received, folders: Folders, written: Sequence[str]) -> str:
+def render(
+    found: Adoption, received: Received, folders: Folders, written: Sequence[str], is_balanced: bool = False
+) -> str:
     """The plan.
 
     :arg written: what init says of the inventory.
+    :arg is_balanced: a load balancer is put in front first.
     """
     services = _names(one["service"] for one in found["instances"])
     lines = [f"{found['app']} on {folders.host}, started by hand in {found['folder']}", "", "Stays as it is:"]
@@ -43,7 +48,7 @@ def render(found: Adoption, received: Received, folders: Folders, written: Seque
         _row("containers", f"{services} are recreated from {found['directory']}, hardened, under the same names")
     )
     lines += [_row("note", note) for note in found["notes"]]
-    lines += ["", "Without an answer:", *_downtime(found)]
+    lines += ["", *(_in_front(found) if is_balanced else ["Without an answer:", *_downtime(found)])]
     lines += ["", "Written on this machine:"]
     # The values of the `.env` go into the inventory.
     lines.append(_row("project", f"{folders.to}: {_list([name for name in received.new if name != received.env])}"))
@@ -81,11 +86,30 @@ def _downtime(found: Adoption) -> list[str]:
     lines = [
         "  from the stop of the old containers to the start of the new ones: some seconds, and the app's own start"
     ]
+    if not found["front"]["why_not"]:
+        lines.append("  none with -e adopt_load_balancer=true: HAProxy is put in front first, and requests wait")
     lines += [
         f"  {service} does not handle SIGTERM: the engine kills it after {seconds:g} s (stop_grace_period)"
         for service, seconds in sorted(deaf.items())
     ]
     return lines
+
+
+def _in_front(found: Adoption) -> list[str]:
+    front = found["front"]
+    at = "" if front["address"] == "*" else f" at {front['address']}"
+    return [
+        "Put in front first:",
+        f"  HAProxy, which has port {front['port']}{at} from then on, and forwards to {front['service']}:"
+        f"{front['container_port']}",
+        f"  {front['service']} sees HAProxy's address; the client's is in X-Forwarded-For",
+        f"  for some seconds, the new {front['service']} runs next to the old one, with the same data",
+        "",
+        "Without an answer:",
+        f"  no request: while the containers are recreated, requests wait, at most {QUEUE_SECONDS} s "
+        "(load_balancer_queue_seconds)",
+        "  an open connection of a client is closed once, when the old container is replaced",
+    ]
 
 
 def size(count: int | None) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose import adopted_mounts
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import plan, receive
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import front, plan, receive
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import run as init
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import InitError, Project
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import (
@@ -87,13 +87,18 @@ def prepare(
     now: float,
     require_valid: Callable[[Project], None],
     check: bool,
+    in_front: bool = False,
 ) -> Prepared:
     """Receive the files and write the inventory; in check mode, say what would be written.
 
     :arg request: for init, without what comes from the host.
+    :arg in_front: put a load balancer in front first. An inventory that has one keeps it.
     :raises InitError: the folder holds something else, or init refuses the project. Nothing was written.
     :raises OSError: a file cannot be written. Those that are there already stay; the next run goes on.
     """
+    is_balanced = front.is_written(where.inventory) or in_front
+    if is_balanced:
+        front.require(found["front"])
     if not check:
         _require_accepted(found, where, request, now, require_valid)
     record = receive.Record(host=where.host, folder=found["folder"], app=found["app"], temporary_env="")
@@ -110,9 +115,11 @@ def prepare(
         done = init.run(asked, check, now, require_valid)
     if not check:
         receive.write_record(where.to, record)
+        if in_front:
+            front.write(where.inventory, found["front"])
     folders = plan.Folders(where.shown, f"{where.shown}/{_INVENTORY}", where.host)
     left = [f"Not in the inventory: {line}" for line in done.report.left]
-    text = plan.render(found, received, folders, [*done.report.written, *left])
+    text = plan.render(found, received, folders, [*done.report.written, *left], is_balanced)
     stays = [name for name in received.new if name != received.env]
     return Prepared(text, done.report.to_do, bool(stays) or done.changed)
 

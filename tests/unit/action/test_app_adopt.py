@@ -33,6 +33,7 @@ class Adopt(ActionModule):
         self.steps: list[str] = []
         self.said: list[str] = []
         self.code, self.is_known, self.to_do, self.lost = 0, True, list[str](), 0
+        self._in_front = False
         monkeypatch.setattr(time, "sleep", lambda _seconds: None)
         self._display = SimpleNamespace(display=self.said.append)
         monkeypatch.setattr(ActionModule, "_request", lambda _self: None)

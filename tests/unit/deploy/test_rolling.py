@@ -26,7 +26,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.health import f
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
-from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import front, haproxy
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store import Release
 
 BALANCER = Balancer("web", 2, 18000, (80,))
@@ -67,7 +67,7 @@ class World:
 
     def serves(self, one: dict[str, Any]) -> bool:
         well = one["release"] not in self.bad | self.kept_out
-        return self.states[one["port"]] == haproxy.READY and well
+        return self.states.get(one["port"], haproxy.READY) == haproxy.READY and well
 
     def start(self) -> None:
         self.made += 1
@@ -255,6 +255,58 @@ def test_a_rollback_to_a_release_without_a_load_balancer_returns_its_port(world:
     world.rollout().roll_back(GOOD)
     assert world.containers == {"plain": {"port": 80, "release": "old"}}
     assert not Path(world.app.paths.rollout).exists()
+
+
+@pytest.fixture
+def acts(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """One container holds the public port; what is done with HAProxy in front of it, in turn."""
+    done: list[str] = []
+    world.containers = {"plain": {"port": 80, "release": "old"}}
+    before = front.Before("plain", 7, "172.18.0.3", 80, 80, ())
+    monkeypatch.setattr(front, "put", lambda *_: done.append("put") or front.Put(before))
+    monkeypatch.setattr(front, "hold", lambda *_: done.append("hold"))
+    monkeypatch.setattr(front, "take_in", lambda _paths, _balancer, port, _clock: done.append(f"take in {port}"))
+    monkeypatch.setattr(front, "release", lambda _paths: done.append("release"))
+    monkeypatch.setattr(front, "end", lambda _paths: done.append(f"end, {world.releases()}"))
+    return done
+
+
+def test_requests_are_held_until_the_new_instances_have_them(world: World, acts: list[str]) -> None:
+    rolling = world.rollout()
+    with rolling.in_front():
+        acts.append("what it depends on")
+        assert rolling.replace() == ""
+    taken = ["take in 18000", "take in 18001"]
+    assert acts == ["put", "hold", "what it depends on", *taken, "end, ['new', 'new']"]
+
+
+@pytest.mark.parametrize("bad", ["bad", "kept_out"], ids=["it fails its gate", "HAProxy finds it unhealthy"])
+def test_after_a_failure_held_requests_go_back_and_haproxy_ends(world: World, acts: list[str], bad: str) -> None:
+    getattr(world, bad).add("new")
+    rolling = world.rollout()
+    with rolling.in_front():
+        assert rolling.replace() != ""
+    assert acts[-2] == "release"
+    assert acts[-1].startswith("end")
+
+
+def test_an_interrupted_rollout_ends_what_is_in_front(world: World, acts: list[str]) -> None:
+    with pytest.raises(deploy_rolling.Interrupted), world.rollout().in_front():
+        raise deploy_rolling.Interrupted
+    assert acts == ["put", "hold", "release", "end, ['old']"]
+
+
+def test_where_haproxy_cannot_be_put_in_front_the_reason_is_said(
+    world: World, acts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(front, "put", lambda *_: front.Put(None, "the firewall is closed"))
+    rolling = world.rollout()
+    rolling.say = said.append
+    with rolling.in_front():
+        assert rolling.replace() == ""
+    assert said[0] == "requests fail until the new instances serve: the firewall is closed"
+    assert acts == []
 
 
 def test_a_surplus_instance_is_removed(world: World) -> None:

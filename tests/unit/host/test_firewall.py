@@ -127,3 +127,70 @@ def test_an_engine_without_iptables_has_no_missing_rules(tmp_path: Path, text: s
     if text is not None:
         config.write_text(text)
     assert firewall.is_the_engines(str(config)) is expected
+
+
+UFW = """\
+*filter
+:INPUT DROP [0:0]
+:ufw-before-input - [0:0]
+:ufw-not-local - [0:0]
+:ufw-user-input - [0:0]
+-A INPUT -j ufw-before-input
+-A ufw-before-input -i lo -j ACCEPT
+-A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ufw-before-input -j ufw-not-local
+-A ufw-before-input -j ufw-user-input
+-A ufw-not-local -m addrtype --dst-type LOCAL -j RETURN
+-A ufw-not-local -j DROP
+-A ufw-user-input -p tcp -m tcp --dport 80 -j ACCEPT
+-A ufw-user-input -s 10.0.0.1/32 -p tcp -m tcp --dport 81 -j ACCEPT
+-A ufw-user-input -p tcp -m multiport --dports 82,83 -j ACCEPT
+COMMIT
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "port", "why"),
+    [
+        (DOCKERS.format(raw="", filter=""), 8000, ""),
+        (UFW, 80, ""),
+        (UFW, 22, "-P INPUT DROP"),
+        (UFW, 81, "-P INPUT DROP"),
+        # What is not understood does not count as open.
+        (UFW, 82, "-P INPUT DROP"),
+        (
+            "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -i lo -j ACCEPT\n-A INPUT -j REJECT\nCOMMIT\n",
+            80,
+            "-A INPUT -j REJECT",
+        ),
+        ("", 80, ""),
+    ],
+)
+def test_a_port_of_the_host_itself_is_open_or_not(text: str, port: int, why: str) -> None:
+    found = firewall.refusing(text, port)
+    assert why in found
+    assert bool(found) is bool(why)
+
+
+@pytest.mark.parametrize(
+    ("body", "refuses"),
+    [
+        ("table inet own {\n\tchain in {\n\t\ttype filter hook input priority filter; policy drop;\n\t}\n}\n", True),
+        (
+            "table inet firewalld {\n\tchain in {\n\t\ttype filter hook input priority 10; policy accept;\n"
+            "\t\treject with icmpx admin-prohibited\n\t}\n}\n",
+            True,
+        ),
+        # Of fail2ban: from some addresses, to some ports.
+        (
+            "table inet f2b {\n\tchain in {\n\t\ttype filter hook input priority -1; policy accept;\n"
+            "\t\ttcp dport 22 ip saddr @sshd reject with icmp port-unreachable\n\t}\n}\n",
+            False,
+        ),
+        # What iptables keeps there is read with iptables-save.
+        ("table ip filter {\n\tchain INPUT {\n\t\ttype filter hook input priority 0; policy drop;\n\t}\n}\n", False),
+        ("", False),
+    ],
+)
+def test_a_table_of_nftables_that_refuses_the_rest_is_named(body: str, refuses: bool) -> None:
+    assert bool(firewall.native(body)) is refuses

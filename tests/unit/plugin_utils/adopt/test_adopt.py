@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import atomic_write
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import command_line
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import messages, receive, run, take_over
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import front, messages, receive, run, take_over
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt.target import adopt_target
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import run as init
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import InitError
@@ -43,7 +44,7 @@ def archive(files: dict[str, str]) -> str:
     return base64.b64encode(stream.getvalue()).decode()
 
 
-def adoption(files: dict[str, str] = FILES, stage: str = "") -> Adoption:
+def adoption(files: dict[str, str] = FILES, stage: str = "", why_not: str = "") -> Adoption:
     state = {"service": "web", "name": "shop-web-1", "state": "running", "image": "nginx:1", "image_id": "sha256:1"}
     return Adoption(
         app="shop",
@@ -58,6 +59,7 @@ def adoption(files: dict[str, str] = FILES, stage: str = "") -> Adoption:
         networks=["shop_default"],
         ports=["0.0.0.0:8080 -> web:80"],
         notes=["web gets other values than it runs with: MODE"],
+        front={"service": "web", "port": 8080, "container_port": 80, "address": "*", "why_not": why_not},
         archive=archive(files),
     )
 
@@ -67,10 +69,10 @@ def where(tmp_path: Path) -> run.Place:
     return run.place("", "shop", "10.0.0.5", str(tmp_path))
 
 
-def prepare(found: Adoption, where: run.Place, check: bool = False) -> run.Prepared:
+def prepare(found: Adoption, where: run.Place, check: bool = False, in_front: bool = False) -> run.Prepared:
     here = str(Path(where.to).parent)
     request = Request([], "", "", "", here, Command("christmas.selfheal.init", []))
-    return run.prepare(found, where, request, 0.0, lambda _project: None, check)
+    return run.prepare(found, where, request, 0.0, lambda _project: None, check, in_front)
 
 
 # --- the target -------------------------------------------------------------------------------------------------------
@@ -145,6 +147,42 @@ def test_the_plan_says_what_stays_what_changes_and_for_how_long(where: run.Place
         "put back as it runs now, from /root/shop.",
     ):
         assert line in said
+
+
+def test_a_load_balancer_is_put_into_the_plan_and_the_inventory(where: run.Place) -> None:
+    done = prepare(adoption(), where, in_front=True)
+    for line in (
+        "  HAProxy, which has port 8080 from then on, and forwards to web:80",
+        "  no request: while the containers are recreated, requests wait, at most 10 s",
+    ):
+        assert line in done.plan
+    assert "some seconds, and the app's own start" not in done.plan
+    written = Path(where.inventory, front.FILE)
+    assert yaml.safe_load(written.read_text(encoding="utf-8")) == {
+        "compose_app_service": "web",
+        "compose_app_instances": 1,
+        "load_balancer_port": 8080,
+    }
+    app = yaml.safe_load(Path(where.inventory, "group_vars/all/app.yml").read_text(encoding="utf-8"))
+    # init leaves the row out: it knows the image.
+    assert app["compose_app_services"] == {"web": {"port": 80}}
+    before = {path: path.read_bytes() for path in Path(where.to).rglob("*") if path.is_file()}
+    again = prepare(adoption(), where)
+    assert "forwards to web:80" in again.plan
+    assert {path: path.read_bytes() for path in Path(where.to).rglob("*") if path.is_file()} == before
+
+
+def test_an_address_of_the_host_goes_into_the_inventory() -> None:
+    text = front.render({**adoption()["front"], "address": "127.0.0.1"})
+    assert yaml.safe_load(text)["load_balancer_address"] == "127.0.0.1"
+
+
+def test_where_no_load_balancer_can_be_put_nothing_is_written(where: run.Place) -> None:
+    with pytest.raises(InitError, match="db publishes 5432/tcp, too"):
+        prepare(adoption(why_not="db publishes 5432/tcp, too"), where, in_front=True)
+    assert not Path(where.to).exists()
+    assert "none with -e adopt_load_balancer=true" not in prepare(adoption(why_not="x"), where, check=True).plan
+    assert "none with -e adopt_load_balancer=true" in prepare(adoption(), where, check=True).plan
 
 
 def test_a_placeholder_stops_the_take_over_and_the_next_run_goes_on(where: run.Place) -> None:
