@@ -42,7 +42,7 @@ class Adopt(ActionModule):
         monkeypatch.setattr(take_over, "run", self._site)
 
     def _prepare(self, *given: Any) -> Prepared:
-        self.steps.append("plan" if given[-1] else "write")
+        self.steps.append("plan" if given[-2] else "write")
         return Prepared("the plan", self.to_do, True)
 
     def _site(self, *_: Any) -> int:
