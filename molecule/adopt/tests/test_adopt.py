@@ -27,6 +27,8 @@ from shared.acting import kill, slow, until
 REPOSITORY = Path(__file__).resolve().parents[3]
 PROJECT = Path(__file__).resolve().parents[1] / "project"
 TO = REPOSITORY / ".lab/adopt"
+# What dpkg, containerd and systemd keep of packages and units.
+OF_PACKAGES = ("/var/lib/dpkg", "/var/lib/apt", "/var/lib/containerd", "/var/lib/systemd", "/root/.docker")
 FOLDER, APP, DIRECTORY = "/root/ledger", "ledger", "/opt/ledger"
 # The goal is 3 s on a quiet host. Where several scenarios share the machine, the same steps take longer.
 LONGEST_SECONDS = 9.0
@@ -246,6 +248,24 @@ def files(host: Any) -> str:
     return f"{found.stdout}{host.check_output('docker ps -aq --no-trunc; docker image ls -aq; docker volume ls -q')}"
 
 
+def paths(host: Any) -> set[str]:
+    """The files and folders of the host, but for those of Debian packages, of the engine, and of this run."""
+    passed = f"/proc /sys /dev /run /tmp /var/tmp /var/log /var/cache /var/lib/docker {FOLDER}/receipts /root/.ansible"
+    prune = " -o ".join(f"-path {path}" for path in [*passed.split(), *OF_PACKAGES])
+    packaged = set(host.check_output("cat /var/lib/dpkg/info/*.list").splitlines())
+    return set(host.check_output(f"find / -xdev \\( {prune} \\) -prune -o -print").splitlines()) - packaged
+
+
+@pytest.fixture(scope="module")
+def found_first(host: Any, address: str) -> set[str]:
+    return paths(host)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _before_all(found_first: set[str]) -> None:
+    """What is there is looked at before the first test."""
+
+
 @pytest.mark.parametrize("words", [("-e", "adopt_dry=true"), ("--check", "--diff")], ids=["dry", "check"])
 def test_a_dry_run_shows_the_plan_and_changes_nothing(words: tuple[str, ...], host: Any, address: str) -> None:
     before = files(host)
@@ -331,6 +351,42 @@ def test_compose_up_in_the_old_folder_is_noticed(host: Any, address: str) -> Non
     until(is_noticed, 90, why=lambda: str(found))
     ended = adopt(address)
     assert "`docker compose` was run again in /root/ledger" in ended.text
+
+
+def site(address: str, playbook: str, *words: str) -> Ended:
+    """Run a playbook with the inventory that adopt has written."""
+    hosts, password = f"{TO}/deploy/hosts.yml", f"{TO}/deploy/.vault-password"
+    connection = command(address)[-4:]
+    argv = ["ansible-playbook", f"playbooks/{playbook}", "-i", hosts, "--vault-password-file", password, *connection]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
+    ended = subprocess.run(
+        [*argv, *words],
+        cwd=REPOSITORY,
+        env=kept,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=600,
+        check=False,
+    )
+    return Ended(ended.returncode, ended.stdout)
+
+
+def test_it_is_removed_again_and_runs_as_before(host: Any, load: Load, found_first: set[str]) -> None:
+    hardened = site(load.address, "site.yml")
+    assert hardened.code == 0, hardened.text
+    assert set(started_from(host).values()) == {DIRECTORY}
+    before = volumes(host)
+    removed = site(load.address, "remove.yml", "-e", f"remove_confirm={APP}")
+    assert removed.code == 0, removed.text
+    goes_on(load)
+    assert set(started_from(host).values()) == {FOLDER}
+    assert volumes(host) == before
+    check_records(load)
+    assert paths(host) - found_first == {"/etc/docker", "/etc/docker/daemon.json"} - found_first
+    assert found_first - paths(host) == set()
+    assert "changed=0" in site(load.address, "remove.yml", "-e", f"remove_confirm={APP}").text
 
 
 def by_hand(host: Any, address: str) -> None:

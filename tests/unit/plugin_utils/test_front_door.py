@@ -81,7 +81,7 @@ def test_installed_as_a_collection(installed: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["recove", "production"], "no command 'recove'. Did you mean 'recover'? There are: backup, deploy, "),
+        (["recove", "production"], "no command 'recove'. Did you mean 'recover'? There are: adopt, backup, "),
         (["inventory_check"], "no command 'inventory_check'. There are: "),
         (
             ["recover", "prodution"],
