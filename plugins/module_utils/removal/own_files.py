@@ -28,13 +28,15 @@ _ANONYMOUS = re.compile("[0-9a-f]{64}")
 class OwnFiles(NamedTuple):
     """The project without the overlay, and its merged model; {} where it is not needed.
 
-    `why`: why it does not run from the folder that it was adopted from. `copy`: the folder of its copy, where it does.
+    `why`: why it does not run from the folder that it was adopted from. `copy`: the folder of its copy, where it does;
+    `mounted`: what was mounted from that copy, and is equal in the folder, as absolute paths in the copy.
     """
 
     project: Project
     model: Model
     why: str = ""
     copy: str = ""
+    mounted: Sequence[str] = ()
 
 
 def origin(paths: AppPaths) -> Origin | None:
@@ -78,14 +80,16 @@ def _adopted(before: Origin, here: OwnFiles) -> OwnFiles:
     gone = [path for path in (*before.files, *before.env_files) if not os.path.isfile(path)]
     if gone:
         return here._replace(why=f"{', '.join(gone)} is gone")
+    folder = here.project.folder
     try:
-        there = OwnFiles(project, project.config(), copy=here.project.folder)
+        there, copy = same_project.Place(before.folder, project.config()), same_project.Place(folder, here.model)
     except EngineError as error:
         return here._replace(why=str(error))
-    differs = same_project.difference(
-        same_project.Place(before.folder, there.model), same_project.Place(here.project.folder, here.model)
-    )
-    return here._replace(why=f"{before.folder} is not as it was: {differs}") if differs else there
+    differs = same_project.difference(there, copy)
+    if differs:
+        return here._replace(why=f"{before.folder} is not as it was: {differs}")
+    mounted = [os.path.join(folder, name) for name in same_project.mounted_twice(there, copy)]
+    return OwnFiles(project, there.model, copy=folder, mounted=mounted)
 
 
 def is_ours(document: Document) -> bool:

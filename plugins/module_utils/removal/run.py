@@ -131,7 +131,7 @@ def _plan(options: Options, clock: Clock) -> _Plan:
     row, is_last = _row(options), _is_last(paths.name, "watcher", paths.root)
     folder = own.project.folder if replaces else own_files.runs_from(documents) or own.project.folder
     # The state says what an adoption has brought. It is the last to go.
-    files = [*_adopted(paths, folder), *_files(row, paths.root)]
+    files = [*_adopted(paths, folder, own.mounted), *_files(row, paths.root)]
     return _Plan(
         own.project,
         folder,
@@ -220,14 +220,14 @@ def _files(row: belongings.App, root: str) -> Iterator[str]:
         yield from sorted(glob.glob(path)) if "*" in name else [path] * os.path.lexists(path)
 
 
-def _adopted(paths: AppPaths, folder: str) -> Iterator[str]:
+def _adopted(paths: AppPaths, folder: str, mounted: Sequence[str]) -> Iterator[str]:
     """What an adoption has left: a notice and, where the app runs from its old folder again, the project's copy."""
     before = own_files.origin(paths)
     if before is None:
         return
     found = [os.path.join(before.folder, adoption_record.NOTICE)]
     if own_files.is_other(before, paths) and folder == before.folder:
-        found += own_files.copy_of(paths)
+        found += sorted({*own_files.copy_of(paths), *mounted})
     yield from (path for path in found if os.path.lexists(path))
 
 

@@ -42,12 +42,16 @@ def difference(before: Place, here: Place) -> str:
     for part in ("volumes", "networks", "configs", "secrets"):
         if _placed(before.model.get(part), folders) != _placed(here.model.get(part), folders):
             return f"`{part}` differs"
-    shared = _sources(here.model)
-    for path in sorted(_sources(before.model) - shared):
-        name = within(before.folder, path)
-        if name is not None and not _is_equal(path, os.path.join(here.folder, name)):
+    for name in mounted_twice(before, here):
+        if not _is_equal(os.path.join(before.folder, name), os.path.join(here.folder, name)):
             return f"{name} differs"
     return ""
+
+
+def mounted_twice(before: Place, here: Place) -> list[str]:
+    """What is mounted from the folder `before` there, and from its copy here; relative to both."""
+    names = (within(before.folder, path) for path in _sources(before.model) - _sources(here.model))
+    return sorted(name for name in names if name is not None)
 
 
 def _sources(model: Model) -> frozenset[str]:

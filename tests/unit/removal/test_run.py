@@ -233,7 +233,7 @@ def adopted(host: Host) -> Host:
     host.write("root/shop/ADOPTED-BY-SELFHEAL.md")
     host.write("opt/shop/.env.example")
     state = host.root / "var/lib/selfheal/shop"
-    (state / "copied.json").write_text('{"compose.yaml": "", "site.conf": ""}', encoding="utf-8")
+    (state / "copied.json").write_text('{"compose.yaml": ""}', encoding="utf-8")
     record = {"folder": str(old), "files": [str(old / "compose.yaml")], "env_files": [], "is_done": True}
     (state / "adopted.json").write_text(json.dumps(record), encoding="utf-8")
     for folder in (old, new):
