@@ -94,6 +94,8 @@ class ActionModule(ActionBase):
             self._show(prepared.plan)
             if prepared.to_do:
                 said = messages.to_do(prepared.to_do, check)
+                if check:
+                    self._show(said)
                 return {**known, "changed": prepared.changed, "failed": not check, "msg": said}
             if check:
                 self._show(messages.dry(where))
@@ -112,8 +114,13 @@ class ActionModule(ActionBase):
         if code:
             return {"changed": True, "failed": True, "msg": messages.failed(self._now(), found, where)}
         notice = str(self._on_host("ended")["notice"])
-        self._show(messages.done(found, where, notice))
+        self._show(messages.done(found, where, notice, self._next(where)))
         return {"changed": True, "notice": notice}
+
+    def _next(self, where: adoption.Place) -> messages.Next:
+        command = this_run.command(context.CLIARGS, "adopt")
+        given = (f"{where.shown}/deploy", bool(where.password_file))
+        return messages.Next(command.text("site", *given), command.edit(*given))
 
     def _now(self) -> Adoption | None:
         for pause in _PAUSES:

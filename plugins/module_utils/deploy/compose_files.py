@@ -512,8 +512,8 @@ def _old_folders(paths: AppPaths) -> list[str]:
     argv = ["docker", "ps", "--all", "--filter", f"label={label}={paths.name}", "--format", shown]
     folders = {line.strip() for line in commands.run(argv, _ENGINE_SECONDS).out.splitlines() if line.strip()}
     return [
-        f"containers of {paths.name} were started from {folder}: `docker compose up` there would replace the hardened "
-        f"ones. Remove its compose file once {paths.directory} serves"
+        f"containers of {paths.name} were started from {folder}: do not run `docker compose up` there any more, it "
+        "would replace the hardened ones"
         for folder in sorted(folders)
         if project_parts.relative(folder, paths.directory) is None
     ]

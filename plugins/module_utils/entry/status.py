@@ -57,11 +57,16 @@ class _WatcherNow(TypedDict):
 
 
 class _Breaker(TypedDict):
-    """The circuit breaker: how many attempts it counts, of how many that are allowed."""
+    """The circuit breaker: how many attempts it counts, of how many that are allowed within `window` seconds.
+
+    It forgets them after `clean` healthy seconds.
+    """
 
     open: bool
     attempts: int
     of: int
+    window: float
+    clean: float
 
 
 class _OpenIncident(TypedDict):
@@ -150,7 +155,13 @@ def show(name: str, as_json: bool, root: str) -> int:
         "cause": open_one["cause"] if open_one else "",
         "hold": open_one["hold"] if open_one else note["hold"],
         "paused": {"until": pause["until"], "reason": pause["reason"], "left": pause["left"]} if pause else None,
-        "breaker": {"open": facts["breaker_open"], "attempts": facts["attempts"], "of": config.policy.attempts},
+        "breaker": {
+            "open": facts["breaker_open"],
+            "attempts": facts["attempts"],
+            "of": config.policy.attempts,
+            "window": config.policy.window,
+            "clean": config.policy.clean,
+        },
         "incident": _open_incident(open_one) if open_one else None,
         "last_incident": incidents.summary_of(newest) if newest else None,
         "alerts_waiting": facts["alerts_waiting"],
@@ -276,9 +287,19 @@ def _watcher_text(name: str, watcher_now: _WatcherNow) -> str:
     return f"NOT alive: systemctl status {timers.unit(name)}"
 
 
+def _breaker_text(breaker: _Breaker) -> str:
+    if not breaker["open"]:
+        return f"closed ({breaker['attempts']} of {breaker['of']} attempts)"
+    return (
+        f"OPEN after {breaker['attempts']} attempts: {breaker['of']} are allowed in {breaker['window'] / 60:.0f} min. "
+        f"It closes after {breaker['clean'] / 60:.0f} healthy minutes, or by `selfheal resume`"
+    )
+
+
 def _status_text(status: _Status) -> str:
-    lines = [f"{status['app']}: {'healthy' if status['healthy'] else 'NOT healthy'} ({status['checks']})"]
-    lines += [f"service {one['service']} {one['reason']}" for one in status["unhealthy"]]
+    reasons = [f"service {one['service']} {one['reason']}" for one in status["unhealthy"]]
+    how = "healthy" if status["healthy"] else ": ".join(["NOT healthy", *reasons[:1]])
+    lines = [f"{status['app']}: {how} ({status['checks']})", *reasons[1:]]
     lines += [f"not of the release: service {one['service']} {one['reason']}" for one in status["others"]]
     lines.append(f"watcher: {_watcher_text(status['app'], status['watcher'])}")
     if status["instances"]:
@@ -291,9 +312,7 @@ def _status_text(status: _Status) -> str:
         lines += [f"next: {status['incident']['next_step']}"] if status["incident"]["next_step"] else []
     elif status["hold"] and not status["paused"]:
         lines.append(f"nothing is done just now: {status['hold']}")
-    breaker = status["breaker"]
-    word = "OPEN, nothing more is tried until the oldest attempt is out of its window" if breaker["open"] else "closed"
-    lines.append(f"breaker: {word} ({breaker['attempts']} of {breaker['of']} attempts)")
+    lines.append(f"breaker: {_breaker_text(status['breaker'])}")
     last = status["last_incident"]
     if last:
         ended = f"healthy after {last['seconds']:.1f} s" if last["healthy"] else "not over"

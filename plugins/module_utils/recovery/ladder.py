@@ -228,7 +228,7 @@ def _climb(cause: str, situation: Situation, available: Collection[str], policy:
         if not situation.escalated:
             return _escalate(cause, situation)
         if situation.unasked:
-            return Decision("hold", why="a person was notified, and users are served; it is still watched")
+            return Decision("hold", why="it needs a person, and users are served; it is still watched")
         # A person knows. Until then the whole ladder is climbed again now and then: what could not be may be by now.
         last = {name: at for at, name in enumerate(situation.tried)}
         # The one that was tried longest ago.
@@ -269,7 +269,7 @@ def _back_off(rounds: int, policy: Policy) -> float:
 
 def _escalate(cause: str, situation: Situation, why: str = "") -> Decision:
     if situation.escalated:
-        return Decision("hold", why="a person was notified; it is still checked")
+        return Decision("hold", why="it needs a person; it is still checked")
     tried = set(situation.tried) & set(LADDERS.get(cause, ()))
     why = why or ("every remedy for this cause was tried" if tried else "no remedy here can cure this")
     return Decision("escalate", why=why)

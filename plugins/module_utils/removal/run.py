@@ -35,7 +35,7 @@ from ..probe import continuous
 from ..probe.web import Fault
 from ..recovery import config as agent_config
 from ..releases import haproxy
-from . import belongings, own_files, switch
+from . import belongings, own_files, same_project, switch
 from .belongings import APP, FILES, LAST, STAYS, UNITS
 from .report import Remains, Removed
 
@@ -221,14 +221,29 @@ def _files(row: belongings.App, root: str) -> Iterator[str]:
 
 
 def _adopted(paths: AppPaths, folder: str, mounted: Sequence[str]) -> Iterator[str]:
-    """What an adoption has left: a notice and, where the app runs from its old folder again, the project's copy."""
+    """What an adoption has left, where the app runs from its old folder again: a notice, and the project's copy.
+
+    Elsewhere the notice is still true: the app does not run from there, and may use data there.
+    """
     before = own_files.origin(paths)
-    if before is None:
+    if before is None or folder != before.folder:
         return
     found = [os.path.join(before.folder, adoption_record.NOTICE)]
-    if own_files.is_other(before, paths) and folder == before.folder:
+    if own_files.is_other(before, paths):
         found += sorted({*own_files.copy_of(paths), *mounted})
     yield from (path for path in found if os.path.lexists(path))
+
+
+def _old_folder(paths: AppPaths, plan: _Plan) -> Iterator[Remains]:
+    """The folder that the app was adopted from, where it does not run from there again."""
+    before = own_files.origin(paths)
+    if before is None or plan.folder == before.folder or not os.path.isdir(before.folder):
+        return
+    names = sorted(path for path in same_project.mounted(plan.model) if same_project.within(before.folder, path))
+    detail = "it was adopted from there, and does not run from there any more"
+    if names:
+        detail = f"DO NOT DELETE IT: the app still has its data there: {', '.join(names)}"
+    yield {"what": before.folder, "detail": detail}
 
 
 def _units(row: belongings.App, is_last: bool, root: str) -> list[str]:
@@ -282,6 +297,7 @@ def _remains(options: Options, plan: _Plan) -> Iterator[Remains]:
     yield {"what": plan.folder, "detail": "the app's folder"}
     if plan.folder != paths.directory and _left(paths.directory, plan.files):
         yield {"what": paths.directory, "detail": "what is left of the copy: the app runs from the other folder"}
+    yield from _old_folder(paths, plan)
     sizes = {one["name"]: one["path"] for one in docker_volumes.compose_volumes() if one["project"] == paths.name}
     for name, path in sorted(sizes.items()):
         yield {"what": f"volume {name}", "detail": _size(path)}

@@ -50,11 +50,11 @@ def difference(before: Place, here: Place) -> str:
 
 def mounted_twice(before: Place, here: Place) -> list[str]:
     """What is mounted from the folder `before` there, and from its copy here; relative to both."""
-    names = (within(before.folder, path) for path in _sources(before.model) - _sources(here.model))
+    names = (within(before.folder, path) for path in mounted(before.model) - mounted(here.model))
     return sorted(name for name in names if name is not None)
 
 
-def _sources(model: Model) -> frozenset[str]:
+def mounted(model: Model) -> frozenset[str]:
     """The files and folders of the host that are mounted."""
     mounts = [mount for spec in _services(model).values() for mount in spec.get("volumes") or []]
     found = {str(mount.get("source")) for mount in mounts if mount.get("type") == "bind"}

@@ -4,10 +4,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt.run import Place
+
+
+class Next(NamedTuple):
+    """The commands for the next change: to deploy the project, and to edit the vault."""
+
+    deploy: str
+    edit: str
 
 
 def adopted(found: Adoption, where: Place) -> str:
@@ -64,11 +73,15 @@ def _origin(now: Adoption, found: Adoption) -> str:
     return f"{now['folder']}, {'with the images as before' if same else 'with other images than before'}"
 
 
-def done(found: Adoption, where: Place, notice: str) -> str:
+def done(found: Adoption, where: Place, notice: str, next_time: Next) -> str:
     """The app was taken over."""
-    lines = [
-        f"{found['app']} is adopted: it runs from {found['directory']} on {where.host}, hardened and watched.",
-        f"From now on, change the project in {where.shown}. Deploy: site.yml -i {where.shown}/deploy/hosts.yml.",
-    ]
+    lines = [f"{found['app']} is adopted: it runs from {found['directory']} on {where.host}, hardened and watched."]
     lines += [f"The old folder stays as it is, with {notice}."] if notice else []
+    lines += [f"From now on, change the project in {where.shown}, and deploy it from here:", f"  {next_time.deploy}"]
+    lines += ["To change a secret, edit the vault first:", f"  {next_time.edit}"]
+    if where.password_file:
+        shown = f"{where.shown}/deploy/{os.path.basename(where.password_file)}"
+        lines.append(f"Keep a copy of {shown} elsewhere: without it, no one can read the vault.")
+    else:
+        lines.append("The vault has the password that this run was given, as by ANSIBLE_VAULT_PASSWORD_FILE.")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.compose.overlay import CPUS, MEMORY, PIDS
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt.receive import Received
 
@@ -47,6 +48,8 @@ def render(
     lines.append(
         _row("containers", f"{services} are recreated from {found['directory']}, hardened, under the same names")
     )
+    limits = f"{MEMORY} of memory, {CPUS} processors, {PIDS} processes for a service that sets none itself"
+    lines += [_row("limits", limits), _row("", f"(compose_app_services in {folders.inventory}/group_vars/all/app.yml)")]
     lines += [_row("note", note) for note in found["notes"]]
     lines += ["", *(_in_front(found) if is_balanced else ["Without an answer:", *_downtime(found)])]
     lines += ["", "Written on this machine:"]
@@ -89,7 +92,7 @@ def _downtime(found: Adoption) -> list[str]:
     if not found["front"]["why_not"]:
         lines.append("  none with -e adopt_load_balancer=true: HAProxy is put in front first, and requests wait")
     lines += [
-        f"  {service} does not handle SIGTERM: the engine kills it after {seconds:g} s (stop_grace_period)"
+        f"  and {seconds:g} s more: {service} does not handle SIGTERM, and is killed after its stop_grace_period"
         for service, seconds in sorted(deaf.items())
     ]
     return lines

@@ -26,20 +26,23 @@ class Command(NamedTuple):
     playbook: str
     vault_options: Sequence[str]
 
-    def text(self, name: str, target: Target) -> str:
-        """The command of another playbook of this collection, for this inventory."""
+    def text(self, name: str, shown: str, has_password_file: bool) -> str:
+        """The command of another playbook of this collection, for the inventory in the folder `shown`."""
         playbook = f"{self.playbook.removesuffix('.yml').removesuffix('init')}{name}"
         playbook += ".yml" if self.playbook.endswith(".yml") else ""
-        return shlex.join(["ansible-playbook", playbook, "-i", f"{target.shown}/{HOSTS}", *self._password(target)])
+        return shlex.join(
+            ["ansible-playbook", playbook, "-i", f"{shown}/{HOSTS}", *self._password(shown, has_password_file)]
+        )
 
-    def edit(self, target: Target) -> str:
+    def edit(self, shown: str, has_password_file: bool) -> str:
         """The command that opens the vault."""
-        return shlex.join(["ansible-vault", "edit", *self._password(target), f"{target.shown}/{VAULT}"])
+        password = self._password(shown, has_password_file)
+        return shlex.join(["ansible-vault", "edit", *password, f"{shown}/{VAULT}"])
 
-    def _password(self, target: Target) -> list[str]:
-        if self.vault_options or not target.has_password_file:
+    def _password(self, shown: str, has_password_file: bool) -> list[str]:
+        if self.vault_options or not has_password_file:
             return list(self.vault_options)
-        return ["--vault-password-file", f"{target.shown}/{PASSWORD_FILE}"]
+        return ["--vault-password-file", f"{shown}/{PASSWORD_FILE}"]
 
 
 class Report(NamedTuple):
@@ -67,8 +70,9 @@ def report(
             f"Keep a copy of {target.shown}/{PASSWORD_FILE} elsewhere: without it, no one can read the vault.",
             "",
         ]
+    given = (target.shown, target.has_password_file)
     lines += ["Next, to validate all of it, and then to set up the server:"]
-    lines += [f"  {command.text('validate', target)}", f"  {command.text('site', target)}"]
+    lines += [f"  {command.text('validate', *given)}", f"  {command.text('site', *given)}"]
     return Report(written, guessed.left, to_do, "\n".join(lines))
 
 
@@ -113,5 +117,5 @@ def _to_do(target: Target, plan: Plan, flaws: Sequence[Flaw], command: Command) 
         found.append(f"{target.shown}/{HOSTS}: replace the example {EXAMPLE_ADDRESS} by your server's address")
     found += [f"{one.name} ({one.place}): {one.reason}. Fix: {one.fix}" for one in flaws]
     if any("vault.yml" in one.fix for one in flaws):
-        found.append(f"The vault: {command.edit(target)}")
+        found.append(f"The vault: {command.edit(target.shown, target.has_password_file)}")
     return [*found, *plan.by_hand]

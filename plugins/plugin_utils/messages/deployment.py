@@ -29,8 +29,11 @@ class Deployment(TypedDict, total=False):
     msg: str
 
 
-def deploy_message(deployment: Deployment, app: str, host: str, check_mode: bool) -> str:
-    """Return what differed, a line each, and what serves now; in check mode, what would change."""
+def deploy_message(deployment: Deployment, app: str, host: str, check_mode: bool, rolled_back: bool = False) -> str:
+    """Return what differed, a line each, and what serves now; in check mode, what would change.
+
+    :arg rolled_back: whether that was an earlier release.
+    """
     changed = deployment["changed"]
     lines = _difference_lines(deployment.get("differences", []), check_mode) if changed else []
     if check_mode:
@@ -38,7 +41,10 @@ def deploy_message(deployment: Deployment, app: str, host: str, check_mode: bool
         return "\n".join([*lines, f"{app} on {host}: {verdict}"])
     summary = deployment["checks"]["summary"]
     outcome = f"deployed in {deployment['seconds']:.1f} s" if changed else "nothing differed"
-    return "\n".join([*lines, f"{app} on {host}: release {deployment['release']} serves, {summary}, {outcome}"])
+    lines.append(f"{app} on {host}: release {deployment['release']} serves, {summary}, {outcome}")
+    if rolled_back and changed:
+        lines.append("The project and the inventory are as they were: correct them, or site.yml deploys them again")
+    return "\n".join(lines)
 
 
 def _difference_lines(differences: Sequence[str], check_mode: bool) -> list[str]:

@@ -171,7 +171,9 @@ def _engine(engine: Engine) -> Line:
     if engine["answers"]:
         return _line("engine", True, f"engine {engine['version']}, Compose {engine['compose']}")
     reason = engine["reason"]
-    return _line("engine", not reason or "not installed" in reason, reason)
+    if "not installed" in reason:
+        return _line("engine", True, f"{reason}; site.yml installs it")
+    return _line("engine", not reason, reason)
 
 
 def _disk(disk: Disk, needed: str) -> Line:

@@ -97,6 +97,7 @@ def test_what_is_to_be_done_first_stops_it(check: bool, adopt: Adopt) -> None:
     assert adopt.steps == ["plan" if check else "write"]
     assert "PASSWORD: placeholder" in done["msg"]
     assert done["failed"] is not check
+    assert any("PASSWORD: placeholder" in one for one in adopt.said) is check
 
 
 def test_a_failure_asks_the_host_what_runs_now_and_records_no_end(adopt: Adopt) -> None:

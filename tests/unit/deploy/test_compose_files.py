@@ -272,7 +272,7 @@ def test_the_folder_that_the_app_was_started_from_is_named(run: Run, fake: Engin
     fake.started_from = f"/srv/shop\n\n/srv/shop\n{tmp_path}/app/docker\n"
     notes = [note for note in run()["notes"] if "were started from" in note]
     assert len(notes) == 1
-    assert "containers of shop were started from /srv/shop: `docker compose up` there would replace" in notes[0]
+    assert "containers of shop were started from /srv/shop: do not run `docker compose up` there any more" in notes[0]
 
 
 def test_notes(run: Run, fake: Engine, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_healthy_app(run: Run) -> None:
     code, text, _ = run("status", "--json")
     report = json.loads(text)
     assert (code, report["healthy"], report["paused"], report["incident"]) == (outcome.GOOD, True, None, None)
-    assert report["breaker"] == {"open": False, "attempts": 0, "of": 5}
+    assert report["breaker"] == {"open": False, "attempts": 0, "of": 5, "window": 1800.0, "clean": 600.0}
     assert run("probe")[0] == outcome.GOOD
 
 
@@ -269,7 +269,7 @@ def test_systemd_is_notified_at_its_socket(tmp_path: Path, monkeypatch: pytest.M
         (
             {"web": "", "worker": ""},
             outcome.SICK,
-            "\nservice worker keeps restarting, restarted 17 times, last exit code 1",
+            ": service worker keeps restarting, restarted 17 times, last exit code 1 (1 of 1 checks passed)\n",
         ),
         ({"web": ""}, outcome.GOOD, "\nnot of the release: service worker keeps restarting"),
     ],
@@ -285,7 +285,7 @@ def test_status_names_a_service_that_no_check_asks(
     web = {**document, "State": {"Status": "running"}, "Config": {"Labels": {"com.docker.compose.service": "web"}}}
     monkeypatch.setattr(docker_containers, "inspected", lambda _: [web, {**document, "RestartCount": 17}])
     ended, out, _ = run("status")
-    assert (ended, "shop: NOT healthy (1 of 1 checks passed)" in out) == (code, code == outcome.SICK)
+    assert (ended, "shop: NOT healthy: " in out) == (code, code == outcome.SICK)
     assert line in out
 
 
@@ -323,7 +323,8 @@ def test_status_names_the_service_and_why(
     code, text, _ = run("status", "--json")
     assert code == cli.SICK
     assert json.loads(text)["unhealthy"] == [{"service": name, "reason": why} for name, why in unhealthy.items()]
-    assert run("status")[1].splitlines()[1] in [f"service {name} {why}" for name, why in unhealthy.items()]
+    ((name, why),) = unhealthy.items()
+    assert run("status")[1].startswith(f"shop: NOT healthy: service {name} {why} (")
 
 
 # --- the timer -------------------------------------------------------------------------------------------------------

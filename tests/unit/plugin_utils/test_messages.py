@@ -46,6 +46,12 @@ def test_a_deploy_lists_what_differed() -> None:
     ]
 
 
+def test_a_rollback_names_what_would_undo_it() -> None:
+    said = deployment.deploy_message(cast(deployment.Deployment, DEPLOYED), "shop", "web1", False, rolled_back=True)
+    assert said.splitlines()[:-1] == deployed(DEPLOYED)
+    assert said.endswith("The project and the inventory are as they were: correct them, or site.yml deploys them again")
+
+
 def test_a_deploy_that_changed_nothing() -> None:
     assert deployed(UNCHANGED) == [
         "shop on web1: release 20261125T020000Z-1a2b serves, 2 of 2 checks passed, nothing differed"

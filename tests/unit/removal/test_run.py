@@ -278,7 +278,10 @@ def test_an_adopted_app_whose_old_folder_has_changed_runs_from_its_directory(ado
     assert "a secret" not in note
     assert done["runs_from"].split()[5] == str(adopted.root / "opt/shop")
     assert {"opt/shop/compose.yaml", "opt/shop/.env"} <= adopted.paths()
-    assert "root/shop/ADOPTED-BY-SELFHEAL.md" not in adopted.paths()
+    assert "root/shop/ADOPTED-BY-SELFHEAL.md" in adopted.paths()
+    old = str(adopted.root / "root/shop")
+    (detail,) = (one["detail"] for one in done["remains"] if one["what"] == old)
+    assert detail == f"DO NOT DELETE IT: the app still has its data there: {old}/data"
 
 
 def test_an_app_that_was_adopted_where_it_is_keeps_its_files(adopted: Host) -> None:

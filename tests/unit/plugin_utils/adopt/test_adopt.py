@@ -143,7 +143,7 @@ def test_the_plan_says_what_stays_what_changes_and_for_how_long(where: run.Place
         "  data       /root/shop/data (size not counted; web)",
         "  port       0.0.0.0:8080 -> web:80",
         "  note       web gets other values than it runs with: MODE",
-        "  web does not handle SIGTERM: the engine kills it after 10 s (stop_grace_period)",
+        "  and 10 s more: web does not handle SIGTERM, and is killed after its stop_grace_period",
         "put back as it runs now, from /root/shop.",
     ):
         assert line in said
