@@ -161,7 +161,8 @@ def _incidents(given: argparse.Namespace, root: str) -> int:
         return GOOD
     for one in found:
         ended = f"healthy after {one['seconds']:.1f} s" if one["healthy"] else "NOT over"
-        done = ", ".join(item["name"] for item in one.get("remedies", [])) or "nothing had to be done"
+        nothing = "nothing had to be done" if one["healthy"] else "nothing was done so far"
+        done = ", ".join(item["name"] for item in one.get("remedies", [])) or nothing
         print(f"{one['id']}: {ended}; {done}")
     print(f"{len(found)} shown; each with its evidence in {folder}" if found else "no incident so far")
     return GOOD

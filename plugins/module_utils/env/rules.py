@@ -186,8 +186,8 @@ def _absent(variable: Variable, values: Values) -> list[Problem]:
         return []
     if given(variable, values) is None:
         hint = _typo_hint(variable.name, [str(other) for other in values])
-        return [Problem("missing", "it has no value", f"Put it in {place(variable)}.{source_hint(variable)}{hint}")]
-    return [Problem("empty", "its value is empty", f"Put the value in.{source_hint(variable)}")]
+        return [Problem("missing", "it has no value", f"Put one into {place(variable)}.{source_hint(variable)}{hint}")]
+    return [Problem("empty", "its value is empty", f"Put one into {place(variable)}.{source_hint(variable)}")]
 
 
 def _typo_hint(name: str, others: Sequence[str]) -> str:

@@ -67,7 +67,7 @@ def test_bad_values_fail_with_one_line_each(run: Run) -> None:
 
 def test_the_error_for_no_values_names_where_they_belong(run: Run) -> None:
     result = run(values={})
-    fix = "Put it in the inventory: `default:` of its row, or app_env_plain."
+    fix = "Put one into the inventory: `default:` of its row, or app_env_plain."
     assert f"SUPABASE_URL: missing: it has no value. Fix: {fix}" in result["msg"]
     assert "app_env_values is empty" in result["msg"].splitlines()[-1]
     assert run(variables=[], values={})["proved"] == []
