@@ -83,5 +83,5 @@ def done(found: Adoption, where: Place, notice: str, next_time: Next) -> str:
         shown = f"{where.shown}/deploy/{os.path.basename(where.password_file)}"
         lines.append(f"Keep a copy of {shown} elsewhere: without it, no one can read the vault.")
     else:
-        lines.append("The vault is encrypted with the password of this run (ANSIBLE_VAULT_PASSWORD_FILE, or an option).")
+        lines.append("The vault has the password of this run: ANSIBLE_VAULT_PASSWORD_FILE, or an option.")
     return "\n".join(lines)
