@@ -23,7 +23,7 @@ from ..core.redact import redact
 from ..docker import containers as docker_containers
 from ..docker import network as docker_network
 from ..docker import volumes as docker_volumes
-from ..docker.containers import Document
+from ..docker.containers import Document, label
 from ..docker.engine import data_root, state
 from ..docker.model import Model
 from ..env import dotenv
@@ -36,7 +36,6 @@ from .adoption_choice import AdoptError, Asked, Found, Known, NothingFits
 from .adoption_front import Front
 from .compose_files import disk_usage, read_host
 
-_LABEL = "com.docker.compose"
 _SECONDS = 30.0
 _SIZE_SECONDS = 5.0
 _FREE_BYTES = 1 << 30
@@ -153,7 +152,7 @@ def read(asked: Asked, root: str = "/") -> Adoption:
 def find(asked: Asked, documents: Sequence[Document], root: str = "/") -> Found:
     """Find the project that is asked for. Raises AdoptError."""
     states = os.path.join(root, "var/lib/selfheal")
-    names = {str((one["Config"].get("Labels") or {}).get(f"{_LABEL}.project", "")) for one in documents}
+    names = {label(one, "project") for one in documents}
     names |= set(os.listdir(states)) if os.path.isdir(states) else set()
     known = {}
     for name in names:
@@ -385,7 +384,7 @@ def _require_same_data(found: Found, model: Model) -> None:
     services = model.get("services") or {}
     names = {key: str((one or {}).get("name") or key) for key, one in (model.get("volumes") or {}).items()}
     for document in found.documents:
-        service = _service(document)
+        service = label(document, "service")
         if service not in services:
             continue
         wanted = {
@@ -440,7 +439,7 @@ def _volumes(found: Found, documents: Sequence[Document]) -> list[Volume]:
     """
     mine = {str(one["Id"]) for one in found.documents}
     owners = {one["name"]: one["project"] for one in docker_volumes.compose_volumes()}
-    projects = {_project(one) for one in documents if str(one["Id"]) not in mine}
+    projects = {label(one, "project") for one in documents if str(one["Id"]) not in mine}
     result = []
     for name, path in sorted(_mounted(found.documents).items()):
         owner = owners.get(name, found.app)
@@ -468,16 +467,9 @@ def _mounted(documents: Sequence[Document]) -> dict[str, str]:
 # --- what runs --------------------------------------------------------------------------------------------------------
 
 
-def _service(document: Document) -> str:
-    return str((document["Config"].get("Labels") or {}).get(f"{_LABEL}.service", ""))
-
-
-def _project(document: Document) -> str:
-    return str((document["Config"].get("Labels") or {}).get(f"{_LABEL}.project", ""))
-
-
 def _of(document: Document) -> str:
-    return f" of project {_project(document)}" if _project(document) else ", started by docker run"
+    project = label(document, "project")
+    return f" of project {project}" if project else ", started by docker run"
 
 
 def _instance(document: Document) -> Instance:
@@ -510,7 +502,7 @@ def _created(documents: Sequence[Document], now: float) -> dict[str, float]:
     for document in documents:
         age = docker_containers.seconds_since(str(document.get("Created", "")), now)
         moment = 0.0 if age is None else now - age
-        service = _service(document)
+        service = label(document, "service")
         found[service] = min(found.get(service, moment), moment)
     return found
 

@@ -8,10 +8,8 @@ import posixpath
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from ..docker.containers import Document
+from ..docker.containers import Document, label
 from .adoption_record import Origin, Record
-
-_LABEL = "com.docker.compose.project"
 
 
 class AdoptError(Exception):
@@ -84,10 +82,9 @@ def choose(
 def _by_project(documents: Sequence[Document]) -> dict[str, list[Document]]:
     found: dict[str, list[Document]] = {}
     for document in documents:
-        labels = document["Config"].get("Labels") or {}
-        name = labels.get(_LABEL)
+        name = label(document, "project")
         # A container of `docker compose run` is not an instance.
-        if name and str(labels.get("com.docker.compose.oneoff", "False")) == "False":
+        if name and label(document, "oneoff") in ("", "False"):
             found.setdefault(name, []).append(document)
     return found
 
@@ -115,10 +112,9 @@ def _found(app: str, documents: Sequence[Document], known: Known, directory_of: 
 
 
 def _origin(document: Document) -> Origin:
-    labels = document["Config"].get("Labels") or {}
-    folder = str(labels.get(f"{_LABEL}.working_dir", ""))
-    files = _paths(str(labels.get(f"{_LABEL}.config_files", "")), folder)
-    return Origin(folder, files, _paths(str(labels.get(f"{_LABEL}.environment_file", "")), folder))
+    folder = label(document, "project.working_dir")
+    files = _paths(label(document, "project.config_files"), folder)
+    return Origin(folder, files, _paths(label(document, "project.environment_file"), folder))
 
 
 def _paths(listed: str, folder: str) -> list[str]:
@@ -148,9 +144,7 @@ def _commands(found: Sequence[Found], by_name: bool) -> str:
 
 def _unmanaged(documents: Sequence[Document]) -> str:
     """Name the containers that no compose project has."""
-    names = sorted(
-        str(one["Name"]).lstrip("/") for one in documents if not (one["Config"].get("Labels") or {}).get(_LABEL)
-    )
+    names = sorted(str(one["Name"]).lstrip("/") for one in documents if not label(one, "project"))
     if not names:
         return ""
     return f". Started by `docker run`, which no compose file describes: {', '.join(names)}"

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ..docker import containers as docker_containers
-from ..docker.containers import Container, Document
+from ..docker.containers import Container, Document, label
 from ..docker.model import Model, Spec
 from .adoption_choice import AdoptError, Found
-
-_LABEL = "com.docker.compose"
 
 
 def require_same_values(found: Found, model: Model) -> None:
@@ -28,7 +26,7 @@ def require_same_values(found: Found, model: Model) -> None:
         if names:
             folder = found.origin.folder
             raise AdoptError(
-                f"service {_service(document)}",
+                f"service {label(document, 'service')}",
                 f"it runs with other values than its files give: {', '.join(names)}. A shell gave them at its start, "
                 "or a file has changed since",
                 f"write the values that run (`docker inspect {_name(document)}`) into {folder}/.env, or take the "
@@ -40,7 +38,7 @@ def require_same_scale(found: Found, model: Model) -> None:
     """Refuse when a service has more containers than its files say. Raises AdoptError."""
     count: dict[str, int] = {}
     for document, spec in _by_hand(found, model):
-        service = _service(document)
+        service = label(document, "service")
         count[service] = count.get(service, 0) + 1
         replicas = (spec.get("deploy") or {}).get("replicas")
         wanted = int(str(spec.get("scale") or replicas or 1))
@@ -61,7 +59,7 @@ def require_same_profiles(found: Found, model: Model, env: Mapping[str, str]) ->
         if is_off and document["State"]["Status"] not in ("exited", "created", "dead"):
             names = ",".join(sorted(profiles))
             raise AdoptError(
-                f"service {_service(document)}",
+                f"service {label(document, 'service')}",
                 f"it runs, and is of the profile {names}: `--profile` is in no file",
                 f"write COMPOSE_PROFILES={names} into {found.origin.folder}/.env, or stop it: "
                 f"docker stop {_name(document)}",
@@ -72,16 +70,16 @@ def notes(found: Found, model: Model) -> list[str]:
     """Say what will differ from what runs now."""
     services = model.get("services") or {}
     said = [
-        f"{_name(one)} is removed: no compose file names its service {_service(one)} any more"
+        f"{_name(one)} is removed: no compose file names its service {label(one, 'service')} any more"
         for one in found.documents
-        if _service(one) not in services
+        if label(one, "service") not in services
     ]
     for document, spec in _by_hand(found, model):
-        service = _service(document)
+        service = label(document, "service")
         image = str(spec.get("image") or "")
         if image and image != document["Config"].get("Image"):
             said.append(f"{service} gets the image {image}, and runs {document['Config'].get('Image')}")
-        if _label(document, "version").startswith("1.") and not spec.get("container_name"):
+        if label(document, "version").startswith("1.") and not spec.get("container_name"):
             said.append(f"{_name(document)} gets a name with hyphens: Compose v1 created it")
         state = _state(docker_containers.instance(document, 0.0))
         said += [f"{service} {state}"] if state else []
@@ -103,17 +101,9 @@ def _state(one: Container) -> str:
 def _by_hand(found: Found, model: Model) -> Iterator[tuple[Document, Spec]]:
     services = model.get("services") or {}
     for document in found.documents:
-        service = _service(document)
-        if service in services and _label(document, "project.working_dir") == found.origin.folder:
+        service = label(document, "service")
+        if service in services and label(document, "project.working_dir") == found.origin.folder:
             yield document, services[service]
-
-
-def _label(document: Document, key: str) -> str:
-    return str((document["Config"].get("Labels") or {}).get(f"{_LABEL}.{key}", ""))
-
-
-def _service(document: Document) -> str:
-    return _label(document, "service")
 
 
 def _name(document: Document) -> str:

@@ -248,6 +248,11 @@ def _published(document: Document) -> Mapping[str, Any]:
     return (document.get("NetworkSettings") or {}).get("Ports") or {}
 
 
+def label(document: Document, key: str) -> str:
+    """Return what Compose has labelled a container with: `service`, `project.working_dir` and so on; "" for nothing."""
+    return str((document["Config"].get("Labels") or {}).get(f"com.docker.compose.{key}", ""))
+
+
 def environment(document: Document) -> dict[str, str]:
     """Return the environment that a container runs with, from its `docker inspect` document. Never show it."""
     pairs = (entry.partition("=") for entry in document["Config"].get("Env") or [])

@@ -100,6 +100,11 @@ def read(directory: str) -> Layout:
     return recorded(directory) or recorded(release_files(directory, LAST_GOOD)) or Layout(tuple(discover(directory)))
 
 
+def is_hardened(files: str) -> bool:
+    """Whether a container was created with the overlay, by Compose's label of its files, separated by commas."""
+    return any(os.path.basename(name) == HARDENED_FILE for name in files.split(","))
+
+
 def release_files(directory: str, release: str) -> str:
     """Return the folder that holds the files of a release."""
     return os.path.join(directory, RELEASES, release, "files")

@@ -13,7 +13,7 @@ import re
 import select
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ..core.files import readable
@@ -95,16 +95,12 @@ def _released(config: Config) -> Iterable[str]:
     return good["services"] if good else ()
 
 
-def _labels(document: Document) -> Mapping[str, str]:
-    return document["Config"].get("Labels") or {}
-
-
 def _service(document: Document) -> str:
-    return str(_labels(document).get("com.docker.compose.service", ""))
+    return docker_containers.label(document, "service")
 
 
-def _label(document: Document) -> str:
-    number = str(_labels(document).get("com.docker.compose.container-number", "1"))
+def _shown(document: Document) -> str:
+    number = docker_containers.label(document, "container-number") or "1"
     return _service(document) if number == "1" else f"{_service(document)}-{number}"
 
 
@@ -203,7 +199,7 @@ class _Reader:
     """
 
     def __init__(self, document: Document, forms: Forms, log: ContainerLog, after: str = "") -> None:
-        self.log, self.label, self.last, self._after = log, _label(document), after, after
+        self.log, self.label, self.last, self._after = log, _shown(document), after, after
         self._texts = {one: _Text(forms) for one in (docker_logs.OUTPUT, docker_logs.ERRORS)}
 
     def hide(self, forms: Forms) -> None:
@@ -264,7 +260,7 @@ def _merged(config: Config, wanted: Wanted) -> Iterator[Line]:
         try:
             readers.append(_opened(document, forms, False, tail, since))
         except EngineError as problem:
-            _note(f"{_label(document)}: {problem}")
+            _note(f"{_shown(document)}: {problem}")
     yield from heapq.merge(*readers, key=lambda line: line.time)
 
 
@@ -381,7 +377,7 @@ class _Following:
             self._readers[identity] = _opened(document, self._forms, True, tail, since, shown)
         except EngineError as problem:
             # One without a log that can be read is not tried again.
-            _note(f"{_label(document)}: {problem}")
+            _note(f"{_shown(document)}: {problem}")
         self._over[identity] = started
 
     def _lines(self, seconds: float) -> list[Line]:

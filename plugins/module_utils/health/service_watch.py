@@ -17,7 +17,7 @@ from ..core.app import App
 from ..docker import containers as docker_containers
 from ..docker import engine
 from ..docker.containers import Document
-from ..docker.project_layout import HARDENED_FILE
+from ..docker.project_layout import is_hardened
 from ..host import procfs
 from ..releases import store as release_store
 
@@ -243,7 +243,7 @@ def containers(documents: Iterable[Document]) -> list[Container]:
         policy = (document["HostConfig"].get("RestartPolicy") or {}).get("Name", "")
         found.append(
             Container(
-                str((document["Config"].get("Labels") or {}).get("com.docker.compose.service", "")),
+                docker_containers.label(document, "service"),
                 str(state["Status"]),
                 str((state.get("Health") or {}).get("Status", "")),
                 int(state.get("Pid") or 0),
@@ -258,11 +258,10 @@ def containers(documents: Iterable[Document]) -> list[Container]:
 
 
 def _by_hand(document: Document) -> str:
-    labels = document["Config"].get("Labels") or {}
-    files = str(labels.get("com.docker.compose.project.config_files", ""))
-    if not files or HARDENED_FILE in files:
+    files = docker_containers.label(document, "project.config_files")
+    if not files or is_hardened(files):
         return ""
-    return str(labels.get("com.docker.compose.project.working_dir", ""))
+    return docker_containers.label(document, "project.working_dir")
 
 
 def _restarts(found: Iterable[Container]) -> set[tuple[str, int]]:

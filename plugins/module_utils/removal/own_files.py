@@ -14,14 +14,12 @@ from ..core.app_paths import AppPaths
 from ..deploy import adoption_record
 from ..deploy.adoption_record import Origin
 from ..docker import project_layout
-from ..docker.containers import Document
+from ..docker.containers import Document, label
 from ..docker.engine import EngineError
 from ..docker.model import Model, Services, Spec
 from ..docker.project import Project
-from ..docker.project_layout import HARDENED_FILE
 from . import same_project
 
-_LABEL = "com.docker.compose"
 _ANONYMOUS = re.compile("[0-9a-f]{64}")
 
 
@@ -94,13 +92,7 @@ def _adopted(before: Origin, here: OwnFiles) -> OwnFiles:
 
 def is_ours(document: Document) -> bool:
     """Whether a container was created with the overlay."""
-    files = str((document["Config"].get("Labels") or {}).get(f"{_LABEL}.project.config_files", ""))
-    return any(os.path.basename(name) == HARDENED_FILE for name in files.split(","))
-
-
-def service_of(document: Document) -> str:
-    """Return the service of a container."""
-    return str((document["Config"].get("Labels") or {}).get(f"{_LABEL}.service", ""))
+    return project_layout.is_hardened(label(document, "project.config_files"))
 
 
 def moved(own: OwnFiles, documents: Sequence[Document]) -> list[str]:
@@ -109,7 +101,7 @@ def moved(own: OwnFiles, documents: Sequence[Document]) -> list[str]:
     names = {key: str((spec or {}).get("name") or key) for key, spec in (own.model.get("volumes") or {}).items()}
     found = []
     for document in documents:
-        service = service_of(document)
+        service = label(document, "service")
         if service not in services:
             continue
         wanted = _mounts(services[service], names)
@@ -152,8 +144,7 @@ def _original(path: str, own: OwnFiles) -> str:
 
 def runs_from(documents: Sequence[Document]) -> str:
     """Return the project directory that containers were created from, "" without containers."""
-    labels = (one["Config"].get("Labels") or {} for one in documents)
-    return next((str(found.get(f"{_LABEL}.project.working_dir", "")) for found in labels), "")
+    return next((label(one, "project.working_dir") for one in documents), "")
 
 
 def copy_of(paths: AppPaths) -> list[str]:
@@ -169,4 +160,4 @@ def copy_of(paths: AppPaths) -> list[str]:
 def gone_services(own: Model, documents: Sequence[Document]) -> list[str]:
     """The services that the overlay alone brings, and that have containers: a cache, a connection pool."""
     services: Services = own.get("services") or {}
-    return sorted({service_of(one) for one in documents if is_ours(one)} - set(services))
+    return sorted({label(one, "service") for one in documents if is_ours(one)} - set(services))

@@ -16,6 +16,7 @@ from ..core.app import App
 from ..core.clock import Clock
 from ..core.files import atomic_write, readable
 from ..deploy import last_good
+from ..docker.containers import label
 from ..docker.engine import EngineError
 from ..docker.model import Model, Services
 from ..docker.project import Project
@@ -82,7 +83,7 @@ def _replace(app: App, project: Project, model: Model, clock: Clock, say: Say) -
     jobs = start_order.jobs(model) | frozenset((good or {}).get("jobs") or ())
     plan = start_order.whole(model)._replace(settled=jobs)
     for service in order(model, sorted(start_order.expected(model) - jobs)):
-        mine = [one for one in project.documents() if own_files.service_of(one) == service]
+        mine = [one for one in project.documents() if label(one, "service") == service]
         failure = ""
         if not mine or any(map(own_files.is_ours, mine)):
             say(f"{service}: from its own file")
