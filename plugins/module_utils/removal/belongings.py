@@ -150,7 +150,7 @@ FILES = (
     Belonging("watcher", LAST, "/usr/local/lib/selfheal"),
     Belonging("app_env", STAYS, "{directory}/.env", "the app reads it; it holds secrets"),
     Belonging("app_env", STAYS, "{directory}/.env.example", "it lists the variables of .env, without values"),
-    Belonging("docker_engine", STAYS, "/etc/docker/daemon.json", "settings of the engine, for all containers; to apply a change, restart it"),
+    Belonging("docker_engine", STAYS, "/etc/docker/daemon.json", "the engine's settings; a change needs its restart"),
     Belonging("docker_engine", STAYS, "/etc/apt/sources.list.d/docker.sources", "the engine comes from there"),
     Belonging("monitoring", STAYS, "/etc/default/prometheus", _CONFFILE),
     Belonging("monitoring", STAYS, "/etc/default/prometheus-node-exporter", _CONFFILE),

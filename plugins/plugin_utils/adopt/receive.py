@@ -117,11 +117,18 @@ def unpack(archive: str, to: str) -> None:
 
 
 def _members(archive: str) -> Iterator[_Member]:
+    """The files and links. Raises InitError for one that leaves the project: such a host is not sound."""
+    links: set[str] = set()
     with tarfile.open(fileobj=io.BytesIO(base64.b64decode(archive)), mode="r:gz") as stream:
         for item in stream:
-            if not is_inside(item.name):
+            name = os.path.normpath(item.name)
+            target = os.path.join(os.path.dirname(name), item.linkname) if item.issym() else name
+            parts = name.split("/")
+            behind_link = any("/".join(parts[:count]) in links for count in range(1, len(parts)))
+            if not is_inside(name) or not is_inside(os.path.normpath(target)) or behind_link:
                 raise InitError(item.name, "the host sent a path that leaves the project", "look at that host")
             if item.issym():
+                links.add(name)
                 yield _Member(item.name, b"", item.linkname, 0o777)
             elif item.isfile():
                 content = stream.extractfile(item)

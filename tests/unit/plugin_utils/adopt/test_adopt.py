@@ -34,9 +34,13 @@ FILES = {
 }
 
 
-def archive(files: dict[str, str]) -> str:
+def archive(files: dict[str, str], links: dict[str, str] | None = None) -> str:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as made:
+        for name, leads_to in (links or {}).items():
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, leads_to
+            made.addfile(link)
         for name, text in files.items():
             item = tarfile.TarInfo(name)
             item.size, item.mode = len(text.encode()), 0o644
@@ -327,3 +331,24 @@ def test_an_adopted_app_is_left_alone_and_a_start_by_hand_is_named(where: run.Pl
     calm = adoption(stage="done")
     calm["folder"] = "/opt/shop"
     assert "run again" not in messages.adopted(calm, where)
+
+
+@pytest.mark.parametrize(
+    ("links", "name"),
+    [
+        ({"conf": "/srv/other"}, "notes"),
+        ({"deep/conf": "../../other"}, "notes"),
+        ({"conf": "."}, "conf/notes"),
+        ({"conf": "."}, "./conf/notes"),
+    ],
+    ids=["a link elsewhere", "a link above", "a file behind a link", "the same, spelled otherwise"],
+)
+def test_a_link_does_not_lead_out_of_the_project(tmp_path: Path, links: dict[str, str], name: str) -> None:
+    with pytest.raises(InitError, match="a path that leaves the project"):
+        receive.unpack(archive({name: "a text"}, links), str(tmp_path / "shop"))
+    assert not list(tmp_path.rglob("notes"))
+
+
+def test_a_link_within_the_project_is_received(tmp_path: Path) -> None:
+    receive.unpack(archive({"conf/site": "a text"}, {"deep/site": "../conf/site"}), str(tmp_path))
+    assert (tmp_path / "deep/site").read_text(encoding="utf-8") == "a text"
