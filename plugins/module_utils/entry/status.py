@@ -309,7 +309,8 @@ def _status_text(status: _Status) -> str:
         lines.append(f"PAUSED for another {left // 60} min {left % 60} s: {status['paused']['reason']}")
     if status["incident"]:
         lines.append(f"incident {status['incident']['id']}: {status['hold'] or 'being worked on'}")
-        lines += [f"next: {status['incident']['next_step']}"] if status["incident"]["next_step"] else []
+        step = "" if status["paused"] else status["incident"]["next_step"]
+        lines += [f"next: {step}"] if step else []
     elif status["hold"] and not status["paused"]:
         lines.append(f"nothing is done just now: {status['hold']}")
     lines.append(f"breaker: {_breaker_text(status['breaker'])}")

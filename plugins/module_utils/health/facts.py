@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Callable, NamedTuple
 
-from ..compose import app_model, neighbours, start_order
+from ..compose import app_model, known_images, neighbours, start_order
 from ..core.app import App, Balancer
 from ..core.app_paths import AppPaths
 from ..core.check import Check
@@ -42,7 +43,8 @@ from ..probe import web
 from ..probe.run import Down, ProbeResult
 from ..probe.web import Answer, Fault, Request
 from ..releases import haproxy
-from . import database_log, evidence
+from . import database_log, evidence, login_log
+from .diagnosis import app_model as known_model
 from .diagnosis import behind, diagnose, has_no_disk, is_busy, is_rate_limited, sick
 from .disk_log import no_room
 from .fact_types import (
@@ -54,6 +56,7 @@ from .fact_types import (
     Load,
     LogLine,
     ModelFacts,
+    RefusedLogin,
     SeenLoad,
 )
 
@@ -171,6 +174,7 @@ def _without_the_engine(app: App, env: EnvState, known: Mapping[str, str], seen:
         "flushed": "",
         "dropped": [],
         "recovering": [],
+        "refused": [],
         "no_room": [],
         "since": 0.0,
         "unanswered": [],
@@ -201,6 +205,8 @@ def _read_causes(app: App, facts: Facts, known: Mapping[str, str], confirm: floa
         return facts
     if not facts["probe"]["ok"] and facts["engine"]["answers"]:
         facts = {**facts, "recovering": _recovering(app.paths, facts)}
+    if facts["engine"]["answers"] and diagnose(facts).cause in _MAY_BE_REFUSED:
+        facts = {**facts, "refused": _refused_logins(app.paths, facts)}
     expected = [item for item in facts["instances"] if not facts["services"] or item["service"] in facts["services"]]
     running = bool(expected) and all(item["state"] == "running" for item in expected)
     if not running or facts["env"]["findings"] or facts["probe"]["ok"]:
@@ -665,6 +671,64 @@ def _recovering(paths: AppPaths, facts: Facts) -> list[LogLine]:
             if line:
                 found.append({"service": item["service"], "name": item["name"], "line": line})
     return found
+
+
+# How an app looks whose login is refused. Any other cause explains it without its log.
+_MAY_BE_REFUSED = (
+    *("crash_loop", "crashed", "upstream_down", "overloaded", "unhealthy"),
+    *("not_listening", "hung", "erroring", "unknown"),
+)
+
+
+def _refused_logins(paths: AppPaths, facts: Facts) -> list[RefusedLogin]:
+    """The logins that were refused of late, as the services that may be at fault say it, or else their servers."""
+    project = docker_project.Project(paths.name, paths.directory)
+    mine = known_model(facts).reach(set(sick(facts)) or behind(facts) or set(facts["services"]))
+    there = [item for item in facts["instances"] if item["service"] in mine and not item["stopped"]]
+    kinds = {item["service"]: login_log.kind_of(known_images.repository(item["image"])) for item in there}
+    servers = [item for item in there if item["service"] in facts["stateful"] and kinds[item["service"]]]
+    found: list[RefusedLogin] = []
+    for item in there:
+        if item in servers or (item["state"] != "running" and item["exit_code"] in (0, *_BY_A_SIGNAL)):
+            continue
+        log = project.logs(item["id"], evidence.LOG_LINES, 1.0)
+        refusal = login_log.as_client(log, facts["at"], _since_its_end(item))
+        if refusal:
+            needed = known_model(facts).reach([item["service"]])
+            of_kind = [name for name in sorted(needed) if kinds.get(name) == refusal.kind]
+            found.append(_refused_login(item, refusal, of_kind[0] if len(of_kind) == 1 else "", facts))
+    for item in servers if not found else ():
+        log = project.logs(item["id"], evidence.LOG_LINES, 1.0)
+        refusal = login_log.as_server(log, facts["at"], kinds[item["service"]])
+        if refusal:
+            found.append({**_refused_login(item, refusal, item["service"], facts), "by_server": True})
+    return found
+
+
+def _since_its_end(item: Instance) -> float:
+    """Seconds since a container that does not run, or not for long, has ended last; 0.0 for another one."""
+    age = item["started_seconds"]
+    is_young = item["state"] != "running" or age is None or age < login_log.LATELY_SECONDS
+    return (item["finished_seconds"] or 0.0) if is_young else 0.0
+
+
+def _refused_login(item: Instance, refusal: login_log.Refusal, server: str, facts: Facts) -> RefusedLogin:
+    named = re.compile(rf"(?<![\w.-]){re.escape(refusal.user)}(?![\w.-])") if refusal.user else None
+    environments = zip(facts["instances"], facts["environments"])
+    return {
+        "service": item["service"],
+        "name": item["name"],
+        "line": refusal.line,
+        "kind": refusal.kind,
+        "user": refusal.user,
+        "server": server,
+        "times": refusal.times,
+        "by_server": False,
+        "open": any(not target["host_ip"].startswith("127.") for target in item["targets"]),
+        "users_of": sorted(
+            {one["service"] for one, values in environments if named and any(map(named.search, values.values()))}
+        ),
+    }
 
 
 def _no_room(paths: AppPaths, facts: Facts) -> list[LogLine]:

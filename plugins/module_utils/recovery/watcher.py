@@ -38,6 +38,7 @@ from ..reporting import alert_messages, alert_outbox, metrics
 from . import config as agent_config
 from . import watcher_note
 from .config import Config
+from .ladder import HOLD_SECONDS
 from .run import BEGUN, IncidentFolder, Watch, recover
 from .watcher_note import Note, NotedChecks
 
@@ -66,8 +67,6 @@ LOOK_SECONDS = 0.2
 VALIDATE_SECONDS = 600.0
 # Whether the timers run is asked for this often, and soon again where one does not: it may be being restarted.
 TIMERS_SECONDS, TIMERS_AGAIN = 120.0, 10.0
-# While nothing can be done, the cause is asked for again: another one may have come.
-HOLD_SECONDS = 10.0
 # An app that limits its checks may say in Retry-After when they may ask again.
 RATE_LIMITED_SECONDS, RATE_LIMITED_LONGEST = 60.0, 600.0
 ALERT_RETRY_SECONDS, ALERT_TIMEOUT = 5.0, 2.0

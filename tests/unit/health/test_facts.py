@@ -42,6 +42,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.releases import
 
 from ..host import test_firewall as of_firewall
 from . import test_diagnosis as of_diagnosis
+from . import test_login_log as of_login_log
 
 KEY, OLDER = "Vq3mZk8TtPw2Lr9xHs5B", "Nw7cYd4JfGb6Ke1uQo0R"
 NOW = 1_750_000_000.0
@@ -551,7 +552,72 @@ def test_a_service_that_logged_a_full_disk_before_it_ended(
     assert [one["service"] for one in found] == services
 
 
+LOGIN_REFUSED = 'error: password authentication failed for user "letters"'
+LOGS = {
+    "app": LOGIN_REFUSED,
+    "db": 'UTC [9] FATAL:  password authentication failed for user "letters"\n' * 2,
+    "cache": "WRONGPASS",
+}
+
+
+@pytest.mark.parametrize(
+    ("logs", "changes", "found"),
+    [
+        ({}, {}, [("app", "letters", "db", False, ["app", "db"])]),
+        ({"app": "Traceback"}, {}, [("db", "letters", "db", True, ["app", "db"])]),
+        ({}, {"app": {"state": "exited", "exit_code": 1}}, [("app", "letters", "db", False, ["app", "db"])]),
+        # What was killed says nothing of why, and what a container said long ago says nothing of now.
+        ({}, {"app": {"state": "exited", "exit_code": 137}}, [("db", "letters", "db", True, ["app", "db"])]),
+        ({"app": f"2026-01-02T03:00:00Z {LOGIN_REFUSED}"}, {}, [("db", "letters", "db", True, ["app", "db"])]),
+        ({}, {"db": {"stopped": True}}, []),
+    ],
+)
+def test_which_logins_were_refused_of_late(
+    app: App,
+    monkeypatch: pytest.MonkeyPatch,
+    logs: dict[str, str],
+    changes: dict[str, Any],
+    found: list[tuple[Any, ...]],
+) -> None:
+    said = {**LOGS, **logs}
+    now = "2026-01-02T03:04:05Z "
+    monkeypatch.setattr(
+        docker_project.Project,
+        "logs",
+        lambda _project, name, *_: "\n".join(
+            line if line.startswith("2026") else now + line for line in said[name].splitlines()
+        ),
+    )
+    instances = [
+        {
+            **INSTANCE,
+            **{"service": name, "name": f"shop-{name}-1", "id": name, "state": "running", "stopped": False},
+            **{"image": {"db": "postgres:17", "cache": "redis:8"}.get(name, "shop"), "ports": []},
+            **changes.get(name, {}),
+        }
+        for name in ("app", "db", "cache")
+    ]
+    given = facts(
+        app,
+        instances=instances,
+        environments=[{"URL": "postgres://letters:x@db/shop"}, {"POSTGRES_USER": "letters"}, {"OTHER": "letters1"}],
+        services=["app", "cache", "db"],
+        needs={"app": ["cache", "db"]},
+        stateful=["cache", "db"],
+        proxies=[],
+        one="",
+        balanced="",
+        probe=Balanced.result(False, "status", 500),
+        at=of_login_log.NOW,
+    )
+    refused = health_facts._refused_logins(app.paths, given)
+    keys = ("service", "user", "server", "by_server", "users_of")
+    assert [tuple(cast(Any, one)[key] for key in keys) for one in refused] == found
+    assert all(not one["open"] for one in refused)
+
+
 INSTANCE: dict[str, Any] = {
+    "image": "shop",
     "job_done": False,
     "health": "",
     "restarts": 0,
