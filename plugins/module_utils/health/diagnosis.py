@@ -51,6 +51,7 @@ MEANING = {
     "balancer_disagrees": "the load balancer sends nothing to instances that pass their own check",
     "port_taken": "another process or container holds the port that the app publishes",
     "database_recovering": "a database reads its own log after a kill, and takes no connections until that is done",
+    "replaced_by_hand": "`docker compose`, run by hand, has replaced containers of the release with others",
     "image_missing": "a container of the app does not exist, and neither does its image",
     "container_missing": "a container of the app does not exist",
     "out_of_memory": "the kernel killed the app at its memory limit",
@@ -75,7 +76,8 @@ class Diagnosis(NamedTuple):
     """One cause (a key of MEANING, or HEALTHY) and its evidence: facts, each a sentence for a person.
 
     `services` are those that a remedy should touch; () for all. `passed`: it is over already, there is nothing to do.
-    `about` is what a person has to know of it: the variables of an invalid env, a user that is refused and its server.
+    `about` is what a person has to know of it: the variables of an invalid env, a user that is refused and its server,
+    the folder of a `docker compose`.
     """
 
     cause: str
@@ -216,6 +218,23 @@ def _recovering(facts: Facts) -> list[str]:
     ]
 
 
+def _replaced(facts: Facts) -> list[str]:
+    return list(replaced(facts, _replaced_services(facts)).evidence)
+
+
+def _replaced_services(facts: Facts) -> Collection[str]:
+    """Those that were replaced by hand, of the services at fault and what they need."""
+    return app_model(facts).reach(_at_fault(facts)) & set(facts["by_hand"])
+
+
+def replaced(facts: Facts, services: Collection[str]) -> Diagnosis:
+    """The diagnosis of an outage of services that were replaced by hand."""
+    folders = {name: facts["by_hand"][name] for name in sorted(services)}
+    evidence = [f"service {name} was started by `docker compose` in {folder}" for name, folder in folders.items()]
+    about = ", ".join(sorted(set(folders.values())))
+    return Diagnosis("replaced_by_hand", evidence, tuple(folders), about=about)
+
+
 def _image(facts: Facts) -> list[str]:
     absent = _absent(facts)
     return [
@@ -325,6 +344,8 @@ def _about(cause: str, facts: Facts) -> str:
         named = [item["variable"] for item in facts["env"]["findings"]]
         # Of a file that is missing or damaged, no variable is known.
         return ", ".join(dict.fromkeys(name for name in named if name != env_file.WHOLE))
+    if cause == "replaced_by_hand":
+        return replaced(facts, _replaced_services(facts)).about
     if cause == "credentials_refused":
         return ", ".join(dict.fromkeys(map(_login, _refused_logins(facts))))
     return ""
@@ -525,6 +546,7 @@ _RULES: tuple[tuple[str, Rule], ...] = (
     ("port_taken", _port),
     ("network_broken", _network_refused),
     ("database_recovering", _recovering),
+    ("replaced_by_hand", _replaced),
     ("image_missing", _image),
     ("container_missing", _missing),
     ("out_of_memory", _memory),
@@ -550,7 +572,7 @@ _NEXT_OUTAGE = (
 )
 # And a service that no check asks.
 _UNASKED = (
-    *("image_missing", "container_missing", "out_of_memory"),
+    *("replaced_by_hand", "image_missing", "container_missing", "out_of_memory"),
     *("credentials_refused", "crash_loop", "crashed", "unhealthy"),
 )
 # What may have come and gone between two looks, because the engine's restart policy was faster.
@@ -638,6 +660,8 @@ def _culprits(cause: str, facts: Facts, are_stopped: bool, tried: Collection[str
         }
     elif cause in ("container_missing", "image_missing"):
         bad = set(_absent(facts))
+    elif cause == "replaced_by_hand":
+        bad = _replaced_services(facts)
     elif cause == "credentials_refused":
         bad = _refused_services(facts)
     elif cause == "unhealthy":

@@ -87,11 +87,15 @@ class DiskFacts(TypedDict):
 
 
 class ContainerFacts(DiskFacts):
-    """The containers of the app; their environments, in the same order, hold secrets. `oom`: kills at a limit."""
+    """The containers of the app; their environments, in the same order, hold secrets. `oom`: kills at a limit.
+
+    `by_hand`: {service: the folder of the `docker compose` that replaced its containers of the release}.
+    """
 
     instances: list[Instance]
     environments: list[dict[str, str]]
     oom: list[OomKill]
+    by_hand: dict[str, str]
 
 
 class ModelFacts(TypedDict):

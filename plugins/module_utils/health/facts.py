@@ -28,6 +28,7 @@ from ..docker import engine
 from ..docker import network as docker_network
 from ..docker import project as docker_project
 from ..docker.containers import Container, Document
+from ..docker.containers import label as _label
 from ..docker.engine import EngineState
 from ..docker.images import MissingImage
 from ..docker.model import Model
@@ -43,6 +44,7 @@ from ..probe import web
 from ..probe.run import Down, ProbeResult
 from ..probe.web import Answer, Fault, Request
 from ..releases import haproxy
+from ..releases import store as release_store
 from . import database_log, evidence, login_log
 from .diagnosis import app_model as known_model
 from .diagnosis import behind, diagnose, has_no_disk, is_busy, is_rate_limited, sick
@@ -167,6 +169,7 @@ def _without_the_engine(app: App, env: EnvState, known: Mapping[str, str], seen:
         "proxies": [],
         "environments": [],
         "oom": [],
+        "by_hand": {},
         "images_missing": [],
         "ports": [],
         "upstream": [],
@@ -512,7 +515,7 @@ def read_engine(
     known = _read_model(model)
     running = {"services": {name: model["services"][name] for name in known["services"]}}
     unheld = docker_network.unheld_ports(running, containers["instances"])
-    ports: list[HeldPort] = [{**port, "holders": holders(port["port"])} for port in unheld]
+    ports: list[HeldPort] = [{**port, "holders": holders(port["port"], (app.name, port["service"]))} for port in unheld]
     images_missing = project.images_missing(running) if set(known["services"]) - there else []
     return EngineSays(state, containers, known, ports=ports, images_missing=images_missing)
 
@@ -540,9 +543,18 @@ def _read_containers(paths: AppPaths, documents: Sequence[Document], now: float)
         "instances": instances,
         "environments": environments,
         "oom": oom,
+        "by_hand": _by_hand(paths, documents),
         "disk": procfs.disk(written),
         "frozen": procfs.frozen(written),
     }
+
+
+def _by_hand(paths: AppPaths, documents: Sequence[Document]) -> dict[str, str]:
+    """Who was started without the overlay, and where. Before the first release, that is how an app runs."""
+    if release_store.last_good(paths.directory) is None:
+        return {}
+    folders = {_label(one, "service"): docker_containers.started_by_hand(one) for one in documents}
+    return {service: folder for service, folder in folders.items() if folder}
 
 
 def _read_model(model: Model) -> ModelFacts:
@@ -577,17 +589,24 @@ def _by_its_process(item: Container) -> Instance:
     }
 
 
-def holders(port: int) -> list[Holder]:
-    """Name who holds a TCP port: the container that publishes it, else the processes that listen on it."""
+def holders(port: int, own: tuple[str, str] = ("", "")) -> list[Holder]:
+    """Name who holds a TCP port: the container that publishes it, else the processes that listen on it.
+
+    :arg own: an app and its service that publishes the port: a container of it, made just now, is no other holder.
+    """
     found = procfs.listeners(port)
     if not any(one["process"] in _PUBLISHES for one in found):
         return found
     try:
-        container = neighbours.holder(port, docker_containers.inspected(""))
+        documents = docker_containers.inspected("")
     except engine.EngineError:
-        container = ""
+        return found
+    container = neighbours.holder(port, documents)
     if not container:
         return found
+    mine = [one for one in documents if (_label(one, "project"), _label(one, "service")) == own]
+    if neighbours.holder(port, mine):
+        return [one for one in found if one["process"] not in _PUBLISHES]
     return [{"container": container}, *[one for one in found if one["process"] not in _PUBLISHES]]
 
 

@@ -44,6 +44,7 @@ LADDERS: dict[str, tuple[str, ...]] = {
     "env_invalid": (PROVED_ENV, LAST_GOOD_ENV),
     "config_damaged": (LAST_GOOD_COMPOSE, LAST_GOOD_RELEASE),
     "balancer_down": (RESTART_BALANCER,),
+    "replaced_by_hand": (UP, RECREATE),
     "image_missing": (UP, LAST_GOOD_RELEASE, RECREATE),
     "container_missing": (UP, RECREATE, LAST_GOOD_COMPOSE, LAST_GOOD_RELEASE),
     "out_of_memory": (UP, RESTART, RECREATE),
@@ -73,7 +74,7 @@ LOOK_SECONDS = 2.0
 # While nothing can be done, the cause is asked for again: another one may have come.
 HOLD_SECONDS = 10.0
 # Containers that were just started may look like this for a while.
-STARTING = frozenset({"not_listening", "hung", "erroring", "unknown", "crashed", "unhealthy"})
+STARTING = frozenset({"not_listening", "hung", "erroring", "unknown", "crashed", "unhealthy", "replaced_by_hand"})
 
 NEXT_STEP = {
     "engine_incomplete": "Install the package that is named (apt-get install), or run playbooks/site.yml.",
@@ -91,6 +92,7 @@ NEXT_STEP = {
     "balancer_disagrees": "Run playbooks/site.yml: it makes HAProxy ask what the health check of selfheal_checks asks. "
     "A slot in MAINT was taken out by hand: systemctl reload haproxy brings it back.",
     "port_taken": "Stop the process or container that holds the port, or publish the app on another one.",
+    "replaced_by_hand": "Run playbooks/site.yml, which starts the release, and do not run `docker compose` in {about}.",
     "image_missing": "Deploy again with playbooks/site.yml, which builds or pulls the image, or with "
     "playbooks/promote.yml, which brings it from staging.",
     "upstream_down": "Do not restart the app: it is not at fault. Look at the service that is named.",

@@ -20,13 +20,13 @@ from ..core.clock import Clock, Moment, age, iso
 from ..core.files import atomic_write, explain, flagged, readable
 from ..core.locks import LOCK_SECONDS, hold_lock
 from ..core.redact import redact
-from ..deploy import rolling
+from ..deploy import adoption_record, rolling
 from ..docker import containers as docker_containers
 from ..docker import engine
 from ..docker.containers import Container
 from ..env import history as env_history
 from ..env import read as env_file
-from ..health import evidence, service_watch
+from ..health import diagnosis, evidence, service_watch
 from ..health import facts as health_facts
 from ..health.diagnosis import HEALTHY, LOST_NETWORK, MEANING, Diagnosis, diagnose, is_busy
 from ..health.fact_types import Facts, Instance, SeenLoad
@@ -60,7 +60,7 @@ VAGUE = frozenset({"not_listening", "hung", "erroring", "unknown", "unhealthy", 
 # Of these, what gives way to another one: neither says what an app does that is not well.
 _GIVES_WAY = frozenset({"unknown", "overloaded"})
 # What a remedy that fails finds out, or a log that comes later, and what it looked like before.
-_EXPLAINS = frozenset({"port_taken", "network_broken", "credentials_refused"})
+_EXPLAINS = frozenset({"port_taken", "network_broken", "credentials_refused", "replaced_by_hand"})
 _EXPLAINED = frozenset({"container_missing", "crash_loop", "crashed"})
 # After so many incidents of one cause within the time after which all is forgotten, a service flaps. Then people hear
 # of one now and then, and of each that lasts for so long.
@@ -566,8 +566,10 @@ class _Recovery:
         """Why nothing may be done just now, or ""."""
         if not self.remembers:
             return "nothing can be written here, so what is tried could not be counted"
+        adopted = adoption_record.read(self.app.paths)
+        folders = [self.app.paths.directory, *([adopted.origin.folder] if adopted else [])]
         # A person works on it: two would undo each other's work.
-        return engine.changed_by_hand(self.app.name, self.app.paths.directory) if self.watch else ""
+        return engine.changed_by_hand(self.app.name, folders) if self.watch else ""
 
     def _starting(self, found: Diagnosis) -> float:
         """Seconds that a container which was just started may still take, as far as it never answered before."""
@@ -891,6 +893,7 @@ class _Recovery:
             return
         if not self.remedies:
             self._note(f"healthy: {self.facts['probe']['summary']}")
+        self._explain_by_hand(record)
         record.update({"healthy": True, "ended": iso(self.clock.now()), "seconds": self._elapsed()})
         record.update({"hold": "", "next_step": ""})
         self._notify_late(record)
@@ -904,6 +907,15 @@ class _Recovery:
             incidents.forget(self.app.paths.incidents, self.watch.keep_days * 86400.0, self.clock.now())
         self._save()
         self.ended = record
+
+    def _explain_by_hand(self, record: IncidentRecord) -> None:
+        """Give an incident its cause that was over before a container of that `docker compose` was seen to be sick."""
+        since = self._elapsed() + 10.0
+        young = {item["service"] for item in self.facts["instances"] if (item["started_seconds"] or since) < since}
+        services = young & set(self.facts["by_hand"])
+        if services and not record["remedies"] and record["cause"] in _EXPLAINED | VAGUE:
+            record.setdefault("opened_as", record["cause"])
+            record.update(self._named(diagnosis.replaced(self.facts, services)))
 
     def _leave_open(self, found: Diagnosis, step: str) -> None:
         """Say in the record why nothing more is done, and notify people when a person is needed."""

@@ -120,6 +120,8 @@ class Watcher:
         self.stopped: dict[str, timers.Timer] = {}
         # The alerts about timers; None until they were looked at: then earlier alerts stay.
         self.timer_alerts: list[alert_messages.Alert] | None = None
+        # The same, about services that were replaced by hand.
+        self.origin_alerts: list[alert_messages.Alert] | None = None
         self.lacks: float | None = None
         self.held: Held | None = None
         self.freed = ""
@@ -407,6 +409,9 @@ class Watcher:
             if found
             else "",
         )
+        if self.services.known():
+            about = (self.app.name, self.app.host, found, self.app.language)
+            self.origin_alerts = [alert_messages.replaced_by_hand(*about)] if found else []
 
     def _look_at_timers(self, now: float) -> None:
         """Whether a timer was stopped that starts a watcher of this host; reported after it looked so twice."""
@@ -617,11 +622,12 @@ class Watcher:
                 waiting = alert_outbox.end(waiting, alert, wall)
             waiting = alert_outbox.add(waiting, alert, wall) if problem else waiting
         waiting = alert_outbox.only(waiting, alert_messages.CERTIFICATE, self._bad_certificates(wall), wall)
-        return (
-            waiting
-            if self.timer_alerts is None
-            else alert_outbox.only(waiting, alert_messages.TIMER, self.timer_alerts, wall)
-        )
+        for name, alerts in (
+            (alert_messages.TIMER, self.timer_alerts),
+            (alert_messages.BY_HAND, self.origin_alerts),
+        ):
+            waiting = waiting if alerts is None else alert_outbox.only(waiting, name, alerts, wall)
+        return waiting
 
     def _bad_certificates(self, wall: float) -> list[alert_messages.Alert]:
         """The alert of a certificate that ends although it should have been renewed; [] when all is well."""

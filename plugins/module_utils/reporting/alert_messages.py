@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TypedDict
 
 from ..core.clock import iso
@@ -13,6 +14,7 @@ from ..records.state import BackupProblem, CertificateMemory, Pause
 
 INCIDENT, ESCALATED, PAUSED, WATCHDOG = "SelfhealIncident", "SelfhealEscalated", "SelfhealPaused", "SelfhealWatchdog"
 UNMEASURED, TIMER = "MeasuringStopped", "SelfhealTimerStopped"
+BY_HAND = "SelfhealReplacedByHand"
 # What may be wrong with the backups, as they are remembered, and what that is called.
 BACKUP = {"backup": "SelfhealBackupFailed", "verify": "SelfhealBackupNotProved"}
 CERTIFICATE = "SelfhealCertificateNotRenewed"
@@ -68,6 +70,7 @@ _CAUSES = {
         "maintenance": "it is down for maintenance",
         "database_recovering": "its database is recovering",
         "credentials_refused": "its login is refused",
+        "replaced_by_hand": "it was replaced by hand, with docker compose",
         "unknown": "its checks fail, nothing says why",
     },
     "ko": {
@@ -97,6 +100,7 @@ _CAUSES = {
         "maintenance": "점검(유지 보수) 중",
         "database_recovering": "데이터베이스 복구 중",
         "credentials_refused": "로그인이 거부됨",
+        "replaced_by_hand": "docker compose로 직접 교체됨",
         "unknown": "점검 실패, 원인 불명",
     },
 }
@@ -191,6 +195,7 @@ _NEXT_STEP_KO = {
     "변수는 볼륨이 비어 있을 때만 적용됩니다.",
     "config_damaged": "playbooks/site.yml로 compose 파일을 다시 쓰세요.",
     "image_missing": "이미지를 다시 빌드하거나 받은 뒤 playbooks/site.yml을 실행하세요.",
+    "replaced_by_hand": "playbooks/site.yml로 릴리스를 시작하고, {about}에서 docker compose를 실행하지 마세요.",
     "out_of_memory": "compose_app_services의 memory를 늘리거나 보관된 로그에서 누수를 찾으세요.",
     "engine_incomplete": "표시된 패키지를 설치하거나(apt-get install) playbooks/site.yml을 실행하세요.",
     "engine_down": "systemctl start docker 후 journalctl -u docker -n 50을 확인하세요.",
@@ -238,6 +243,10 @@ _WORDS = {
         "timer_meaning": "Nothing starts the watcher again when it is stopped, and then nothing heals the app.",
         "timer_next": "Next: `systemctl enable --now selfheal@{app}.timer` on the host.",
         "timer_over": "the timer of its watcher runs again",
+        "by_hand": "{services} replaced by hand",
+        "by_hand_meaning": "It was started by `docker compose` in {folders}, without the hardened overlay.",
+        "by_hand_next": "Next: run site.yml with the app's inventory, and leave that folder alone.",
+        "by_hand_over": "the release runs again",
     },
     "ko": {
         "escalated": "사람이 필요함",
@@ -272,6 +281,10 @@ _WORDS = {
         "timer_meaning": "감시자가 멈추면 다시 시작되지 않으며, 그러면 자동 복구가 되지 않습니다.",
         "timer_next": "다음 할 일: 호스트에서 `systemctl enable --now selfheal@{app}.timer`를 실행하세요.",
         "timer_over": "감시자의 타이머가 다시 동작함",
+        "by_hand": "{services} 서비스가 수동으로 교체됨",
+        "by_hand_meaning": "{folders}에서 `docker compose`로 시작되어 강화 오버레이가 없습니다.",
+        "by_hand_next": "다음 할 일: 앱의 인벤토리로 site.yml을 실행하고, 그 폴더는 그대로 두세요.",
+        "by_hand_over": "릴리스가 다시 실행됨",
     },
 }
 _UNITS = {"en": (" h ", " min ", " s"), "ko": ("시간 ", "분 ", "초")}
@@ -488,6 +501,22 @@ def stopped_timer(app: str, host: str, since: str, language: str) -> Alert:
         "summary": _summary(app, host, words["timer"]),
         "description": f"{words['timer_meaning']}\n{words['timer_next'].format(app=app)}",
         "over": _summary(app, host, words["timer_over"]),
+    }
+    return alert
+
+
+def replaced_by_hand(app: str, host: str, found: Mapping[str, str], language: str) -> Alert:
+    """Services run, and not as the release has them: a warning.
+
+    :arg found: {service: the folder in which `docker compose` was run}, at least one.
+    """
+    words = _WORDS[_language(language)]
+    alert = _alert(BY_HAND, "warning", app, host, "by_hand", "by-hand")
+    meaning = words["by_hand_meaning"].format(folders=", ".join(sorted(set(found.values()))))
+    alert["annotations"] = {
+        "summary": _summary(app, host, words["by_hand"].format(services=", ".join(sorted(found)))),
+        "description": f"{_cut(meaning, 2 * EVIDENCE_LENGTH)}\n{words['by_hand_next']}",
+        "over": _summary(app, host, words["by_hand_over"]),
     }
     return alert
 

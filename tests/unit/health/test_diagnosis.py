@@ -86,6 +86,7 @@ def facts(*results: CheckResult, **changes: Any) -> Facts:
             "unanswered": [],
             "recovering": [],
             "refused": [],
+            "by_hand": {},
             "no_room": [],
             "since": 0.0,
             "network_error": "",
@@ -592,6 +593,30 @@ def test_an_invalid_env_says_which_variables_to_correct() -> None:
     found = diagnosis.diagnose(facts(REFUSED, env={"findings": named}))
     assert found.about == "SUPABASE_SERVICE_KEY, DB_PASSWORD"
     assert diagnosis.diagnose(facts(REFUSED, env={"findings": [{**FINDING, "variable": ".env"}]})).about == ""
+
+
+BY_HAND = {"app": "/root/shop", "db": "/root/shop"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "changes", "by_hand", "cause", "services"),
+    [
+        pytest.param(GATEWAY, {}, BY_HAND, "replaced_by_hand", ("app", "db"), id="it answers with errors"),
+        pytest.param(GATEWAY, {"app": GONE}, BY_HAND, "replaced_by_hand", ("app", "db"), id="not all are there yet"),
+        pytest.param(GATEWAY, {"db": EXITED}, BY_HAND, "replaced_by_hand", ("db",), id="its database does not run"),
+        pytest.param(GATEWAY, {"app": LOOPS}, {"worker": "/root"}, "crash_loop", ("app",), id="one that is not needed"),
+        pytest.param(OK, {}, BY_HAND, "healthy", (), id="users are served"),
+        pytest.param(OK, {"worker": EXITED}, BY_HAND, "replaced_by_hand", ("db",), id="a worker is down"),
+    ],
+)
+def test_an_app_that_was_replaced_by_hand_is_sick_for_that_reason(
+    answer: CheckResult, changes: dict[str, Any], by_hand: dict[str, str], cause: str, services: tuple[str, ...]
+) -> None:
+    found = diagnosis.diagnose(facts(answer, instances=parts(**changes), by_hand=by_hand, **MODEL))
+    assert (found.cause, found.services) == (cause, services)
+    if cause == "replaced_by_hand":
+        assert f"service {services[0]} was started by `docker compose` in /root/shop" in found.evidence
+        assert found.about == "/root/shop"
 
 
 def test_a_health_check_that_no_remedy_helps_does_not_explain_an_outage() -> None:

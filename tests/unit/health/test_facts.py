@@ -39,6 +39,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spe
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.run import CheckResult, ProbeResult
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import ladder
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
 
 from ..host import test_firewall as of_firewall
 from . import test_diagnosis as of_diagnosis
@@ -147,6 +148,20 @@ def test_who_holds_a_port(
     assert health_facts.holders(8000) == held
 
 
+@pytest.mark.parametrize(
+    ("service", "held"), [("web", [OTHER]), ("old", [HELD, OTHER])], ids=["its own service", "a service that it had"]
+)
+def test_a_port_is_not_taken_by_a_new_container_of_the_service_that_publishes_it(
+    monkeypatch: pytest.MonkeyPatch, service: str, held: list[Any]
+) -> None:
+    """`docker compose up`, run by hand, may create it while the engine is asked."""
+    document = publishes("80/tcp")
+    document["Config"]["Labels"]["com.docker.compose.service"] = service
+    monkeypatch.setattr(procfs, "listeners", lambda _: [PROXY, OTHER])
+    monkeypatch.setattr(docker_containers, "inspected", lambda _: [document])
+    assert health_facts.holders(8000, ("blog", "web")) == held
+
+
 def test_without_the_engine_the_process_that_holds_a_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def silent(_: str) -> None:
         raise engine.EngineError("no answer")
@@ -187,6 +202,24 @@ def test_healthy_instances_that_haproxy_keeps_out(
     clock = Clock(now=lambda: NOW, monotonic=iter(range(100)).__next__, sleep=lambda _: None)
     found = health_facts._look_at_instances(balanced, found, lambda _: {**asked, "ok": ok}, clock, down_seconds)
     assert found["kept_out"] == reported
+
+
+@pytest.mark.parametrize(("released", "found"), [(True, {"app": "/root/shop"}), (False, {})])
+def test_who_was_started_without_the_overlay_since_the_first_release(
+    app: App, monkeypatch: pytest.MonkeyPatch, released: bool, found: dict[str, str]
+) -> None:
+    compose = "com.docker.compose."
+
+    def document(service: str, folder: str, files: str) -> dict[str, Any]:
+        labels = {f"{compose}service": service, f"{compose}project.working_dir": folder}
+        return {"Config": {"Labels": {**labels, f"{compose}project.config_files": files}}}
+
+    documents = [
+        document("app", "/root/shop", "/root/shop/compose.yaml"),
+        document("db", "/opt/shop", "/opt/shop/compose.yaml,/opt/shop/compose.hardened.yaml"),
+    ]
+    monkeypatch.setattr(release_store, "last_good", lambda _: {} if released else None)
+    assert health_facts._by_hand(app.paths, documents) == found
 
 
 REFUSED = {"name": "health", "ok": False, "kind": "refused", "reason": "refused", "status": None, "proves": "health"}

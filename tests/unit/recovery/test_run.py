@@ -16,7 +16,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, iso, moment
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import hold_lock
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.variable import Variable
-from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import adoption_record, rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import images as docker_images
@@ -395,6 +395,75 @@ def test_a_person_is_advised_once_the_incident_is_left_to_one(world: World, monk
         said.append(outcome["next_step"])
     assert "nothing to do for you yet" in said[0]
     assert all("correct the app" in step for step in said[1:])
+
+
+def replace_by_hand(world: World, monkeypatch: pytest.MonkeyPatch, age: float) -> None:
+    """Let the container look as if it had been created by `docker compose` in another folder, so many seconds ago."""
+
+    def documents(project: Project, timeout: float = 10.0) -> list[docker_containers.Document]:
+        found: Any = list_them(project, timeout)
+        for one in found:
+            one["Config"]["Labels"].update(labels)
+            one["State"]["StartedAt"] = iso(world.now - age)
+        return cast("list[docker_containers.Document]", found)
+
+    compose = "com.docker.compose.project."
+    labels = {f"{compose}config_files": "/root/shop/compose.yaml", f"{compose}working_dir": "/root/shop"}
+    list_them = Project.documents
+    monkeypatch.setattr(Project, "documents", documents)
+    good: dict[str, Any] = {
+        "images": {"web": "sha256:1"},
+        "contexts": [],
+        "files": {},
+        "names": {},
+        "id": "r1",
+        "env": "",
+    }
+    monkeypatch.setattr(release_store, "last_good", lambda _: good)
+    monkeypatch.setattr(release_store, "changed", lambda *_: False)
+    monkeypatch.setattr(Project, "put_back_images", lambda *_: commands.Result(1, "", "none"))
+
+
+@pytest.mark.parametrize(
+    ("age", "cause"), [(2.0, "replaced_by_hand"), (86400.0, "container_missing")], ids=["lately", "long ago"]
+)
+def test_an_outage_that_began_when_it_was_replaced_by_hand_is_called_so(
+    world: World, monkeypatch: pytest.MonkeyPatch, age: float, cause: str
+) -> None:
+    """While `docker compose` works, the containers are gone; no remedy is applied."""
+    seen: list[Any] = []
+    adoption_record.write(world.app.paths, adoption_record.Origin("/root/shop", ["compose.yaml"], []), is_done=True)
+    monkeypatch.setattr(
+        engine, "changed_by_hand", lambda _, folders: seen.extend(folders) or "`docker compose up` runs on the app"
+    )
+    world.deploy(GOOD)
+    container, world.container = world.container, None
+    replace_by_hand(world, monkeypatch, age)
+
+    def look() -> recovery.Outcome:
+        world.now += 1.0
+        failed = moment(world.clock.now(), world.clock.monotonic())
+        return recover(world, watch=recovery.Watch(Policy(), health_facts.Seen(), failed))
+
+    outcome = look()
+    assert (outcome["healthy"], names(outcome), outcome["decision"]["kind"]) == (False, [], "hold")
+    assert seen == [world.app.paths.directory, "/root/shop"]
+    world.container = container
+    assert look()["healthy"]
+    record = incidents.latest(world.app.paths.incidents)
+    assert record is not None
+    assert (record["cause"], record["remedies"]) == (cause, [])
+
+
+def test_a_sick_app_that_was_replaced_by_hand_gets_its_release_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.deploy(GOOD)
+    world.container = {"KEY": OTHER}
+    replace_by_hand(world, monkeypatch, 600.0)
+    monkeypatch.setattr(engine, "changed_by_hand", lambda *_: "")
+    outcome = watch(world)
+    assert (outcome["healthy"], outcome["cause"], names(outcome)) == (True, "replaced_by_hand", ["up"])
 
 
 @pytest.mark.parametrize("by_hand", [True, False])
