@@ -592,7 +592,7 @@ def _by_its_process(item: Container) -> Instance:
 def holders(port: int, own: tuple[str, str] = ("", "")) -> list[Holder]:
     """Name who holds a TCP port: the container that publishes it, else the processes that listen on it.
 
-    :arg own: an app and its service that publishes the port: a container of it, made just now, is no other holder.
+    :arg own: an app and its service that publishes the port: a container of it, created just now, holds it rightly.
     """
     found = procfs.listeners(port)
     if not any(one["process"] in _PUBLISHES for one in found):
