@@ -898,7 +898,7 @@ def test_services_that_were_replaced_by_hand_are_reported_once_until_the_release
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found, known = {"app": "/root/shop"}, [None]
-    monkeypatch.setattr(ServiceWatch, "by_hand", lambda _: found)
+    monkeypatch.setattr(ServiceWatch, "by_hand", lambda _: found if known[0] else {})
     monkeypatch.setattr(ServiceWatch, "known", lambda _: known[0])
     it = world.watcher(alertmanager="http://127.0.0.1:9093")
     before = alert_outbox.add([], alert_messages.replaced_by_hand("shop", it.app.host, found, "en"), world.now)
