@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from shared.acting import kill, slow, until
+from shared.acting import incidents, kill, slow, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PROJECT = Path(__file__).resolve().parents[1] / "project"
@@ -340,6 +340,7 @@ def test_adopting_twice_changes_nothing(host: Any, load: Load) -> None:
 
 
 def test_compose_up_in_the_old_folder_is_noticed(host: Any, address: str) -> None:
+    known = {one["id"] for one in incidents(host)}
     host.check_output(f"cd {FOLDER} && docker compose up --detach --quiet-pull")
     found: list[str] = []
 
@@ -349,6 +350,12 @@ def test_compose_up_in_the_old_folder_is_noticed(host: Any, address: str) -> Non
 
     # The watcher may be busy with the restart first.
     until(is_noticed, 90, why=lambda: str(found))
+    until(lambda: ask(address, "/health")[0] == 200)
+    until(lambda: host.run("selfheal status").rc == 0, why=lambda: host.run("selfheal status").stdout)
+    # While it serves, it is left alone.
+    assert set(started_from(host).values()) == {FOLDER}
+    found_since = [one for one in incidents(host) if one["id"] not in known]
+    assert [one for one in found_since if one["remedies"] or one["cause"] in ("crashed", "port_taken")] == []
     ended = adopt(address)
     assert "`docker compose` was run again in /root/ledger" in ended.text
 

@@ -274,6 +274,31 @@ def test_the_faulty_service_is_named_and_recovered(fault: Fault, host: Any, lett
     until(lambda: host.run("selfheal status").rc == 0, why=lambda: host.run("selfheal status").stdout)
 
 
+def test_a_refused_login_restarts_nothing_and_ends_with_the_right_password(host: Any, letters: Letters) -> None:
+    """The app logs nothing of it: the log of its database says so."""
+    host.check_output("selfheal resume")
+    letters.send(1)
+    known = {one["id"] for one in incidents(host)}
+    before = {name: document["State"]["StartedAt"] for name, document in containers(host).items()}
+
+    def change(password: str) -> None:
+        statement = f"ALTER ROLE letters PASSWORD '{password}'"
+        host.check_output(f'docker exec {APP}-db-1 psql -U letters -d letters -c "{statement}"')
+
+    def next_step() -> str:
+        status = json.loads(host.run("selfheal status --json").stdout)
+        return str((status["incident"] or {}).get("next_step", ""))
+
+    change("not the one of the app")
+    until(lambda: "letters@db (PostgreSQL)" in next_step(), why=lambda: host.run("selfheal status").stdout)
+    change((PROJECT / "db_password.txt").read_text(encoding="utf-8").strip())
+    until(lambda: host.run("selfheal status").rc == 0, why=lambda: host.run("selfheal status").stdout)
+    [found] = [one for one in incidents(host) if one["id"] not in known]
+    assert (found["cause"], found["services"], found["remedies"]) == ("credentials_refused", ["app"], [])
+    assert {name: document["State"]["StartedAt"] for name, document in containers(host).items()} == before
+    letters.check()
+
+
 @slow
 def test_every_service_is_drilled(play: Play, drilled: Callable[[], Any], letters: Letters) -> None:
     """Every fault, also of services that no check asks, such as the worker."""

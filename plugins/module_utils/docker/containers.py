@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 from ..host import command as commands
 from . import engine
 from .engine import EngineError
+from .project_layout import is_hardened
 
 # The engine's own name for a volume that was given none.
 _ANONYMOUS = re.compile("[0-9a-f]{64}")
@@ -257,6 +258,14 @@ def environment(document: Document) -> dict[str, str]:
     """Return the environment that a container runs with, from its `docker inspect` document. Never show it."""
     pairs = (entry.partition("=") for entry in document["Config"].get("Env") or [])
     return {name: value for name, _, value in pairs}
+
+
+def started_by_hand(document: Document) -> str:
+    """Return the folder of the `docker compose` that created a container without the overlay, "" for another one."""
+    files = label(document, "project.config_files")
+    if not files or is_hardened(files):
+        return ""
+    return label(document, "project.working_dir")
 
 
 def remove_labelled(label: str, timeout: float = 30.0) -> None:

@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import urllib.parse
+from collections.abc import Collection
 from typing import Any, TypedDict
 
 from ..host import command as commands
@@ -195,10 +196,10 @@ _CHANGES = frozenset({"up", "down", "start", "stop", "restart", "rm", "kill", "r
 _CHANGES_SECONDS = 300.0
 
 
-def changed_by_hand(app: str, directory: str, proc: str = "/proc") -> str:
+def changed_by_hand(app: str, folders: Collection[str], proc: str = "/proc") -> str:
     """Name a `docker compose` that a person runs on an app just now, "" without one.
 
-    Its working directory identifies it, or what it is given: the project's name, or a file in its directory.
+    Its working directory identifies it, or what it is given: the project's name, or a file in one of these folders.
     """
     with open(f"{proc}/uptime", encoding="ascii") as stream:
         uptime = float(stream.read().split()[0])
@@ -213,7 +214,8 @@ def changed_by_hand(app: str, directory: str, proc: str = "/proc") -> str:
                 age = uptime - int(stream.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
             given = {part for word in words for part in (word, word.partition("=")[2])}
             places = [os.readlink(f"{proc}/{pid}/cwd"), *given]
-            mine = app in given or any(f"{place}/".startswith(f"{directory}/") for place in places)
+            inside = any(f"{place}/".startswith(f"{folder}/") for place in places for folder in folders)
+            mine = app in given or inside
             done = next((word for word in words if word in _CHANGES), "")
             if mine and done and age < _CHANGES_SECONDS:
                 return f"`docker compose {done}` (pid {pid}) runs on the app"

@@ -162,7 +162,7 @@ def show(name: str, as_json: bool, root: str) -> int:
             "window": config.policy.window,
             "clean": config.policy.clean,
         },
-        "incident": _open_incident(open_one) if open_one else None,
+        "incident": _open_incident(open_one, pause is not None) if open_one else None,
         "last_incident": incidents.summary_of(newest) if newest else None,
         "alerts_waiting": facts["alerts_waiting"],
         "backup": state.backups(config.app.paths.backup, clock.now()),
@@ -177,12 +177,14 @@ def _listed(unhealthy: Mapping[str, str]) -> list[_Unhealthy]:
     return [{"service": service, "reason": reason} for service, reason in sorted(unhealthy.items())]
 
 
-def _open_incident(record: IncidentRecord) -> _OpenIncident:
+def _open_incident(record: IncidentRecord, is_paused: bool) -> _OpenIncident:
+    # What the watcher would do next, it does not do in a pause.
+    left = record["escalated"] or not is_paused
     return {
         "id": record["id"],
         "cause": record["cause"],
         "seconds": record["seconds"],
-        "next_step": record["next_step"],
+        "next_step": record["next_step"] if left else "",
     }
 
 

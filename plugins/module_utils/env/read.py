@@ -16,6 +16,9 @@ from . import history as env_history
 from . import rules as secret_rules
 from .rules import Finding
 
+WHOLE = ".env"
+"""In place of a variable, in a finding about the whole file."""
+
 
 class EnvState(TypedDict):
     """The `.env` on the host. `values` must not be shown; `fingerprint` is "" when it cannot be read."""
@@ -57,4 +60,4 @@ def read(paths: AppPaths, variables: Sequence[Variable], now: float) -> EnvState
 
 
 def _env_finding(rule: str, reason: str) -> Finding:
-    return {"variable": ".env", "rule": rule, "reason": reason, "fix": "write it again from the vault"}
+    return {"variable": WHOLE, "rule": rule, "reason": reason, "fix": "write it again from the vault"}

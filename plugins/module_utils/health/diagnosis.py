@@ -9,10 +9,11 @@ from collections.abc import Collection, Sequence
 from typing import Callable, NamedTuple
 
 from ..compose.app_model import AppModel
+from ..env import read as env_file
 from ..host.oom_log import OomKill
 from ..host.procfs import Holder
 from ..probe.run import CheckResult
-from .fact_types import Facts, Instance, Load
+from .fact_types import Facts, Instance, Load, RefusedLogin
 
 HEALTHY = "healthy"
 # Below this a container cannot even write its log line or a pid file; dockerd then fails in many different words.
@@ -35,6 +36,8 @@ LOST_NETWORK = re.compile(
 )
 # 128 + SIGKILL.
 KILLED = 137
+# A server's log of a single refusal explains no outage: a person may have mistyped a password.
+_REFUSALS = 2
 
 MEANING = {
     "engine_hung": "the Docker engine accepts questions and does not answer them",
@@ -48,9 +51,11 @@ MEANING = {
     "balancer_disagrees": "the load balancer sends nothing to instances that pass their own check",
     "port_taken": "another process or container holds the port that the app publishes",
     "database_recovering": "a database reads its own log after a kill, and takes no connections until that is done",
+    "replaced_by_hand": "`docker compose`, run by hand, has replaced containers of the release with others",
     "image_missing": "a container of the app does not exist, and neither does its image",
     "container_missing": "a container of the app does not exist",
     "out_of_memory": "the kernel killed the app at its memory limit",
+    "credentials_refused": "a database, a cache or a broker refuses the app's login",
     "crash_loop": "the container exits as soon as it starts, again and again",
     "crashed": "a container of the app is not running",
     "rate_limited": "the app refuses the checks themselves, since it is asked too often; it is not at fault",
@@ -71,12 +76,15 @@ class Diagnosis(NamedTuple):
     """One cause (a key of MEANING, or HEALTHY) and its evidence: facts, each a sentence for a person.
 
     `services` are those that a remedy should touch; () for all. `passed`: it is over already, there is nothing to do.
+    `about` is what a person has to know of it: the variables of an invalid env, a user that is refused and its server,
+    the folder of a `docker compose`.
     """
 
     cause: str
     evidence: Sequence[str] = ()
     services: tuple[str, ...] = ()
     passed: bool = False
+    about: str = ""
 
     @property
     def healthy(self) -> bool:
@@ -198,7 +206,7 @@ def _at_the_root(facts: Facts) -> Facts:
     roots = model.roots(found)
     if not roots or roots == set(sick(facts)):
         return facts
-    return _about(facts, roots)
+    return _only(facts, roots)
 
 
 def _recovering(facts: Facts) -> list[str]:
@@ -208,6 +216,23 @@ def _recovering(facts: Facts) -> list[str]:
         for item in facts["recovering"]
         if not holders or item["service"] in needed
     ]
+
+
+def _replaced(facts: Facts) -> list[str]:
+    return list(replaced(facts, _replaced_services(facts)).evidence)
+
+
+def _replaced_services(facts: Facts) -> Collection[str]:
+    """Those that were replaced by hand, of the services at fault and what they need."""
+    return app_model(facts).reach(_at_fault(facts)) & set(facts["by_hand"])
+
+
+def replaced(facts: Facts, services: Collection[str]) -> Diagnosis:
+    """The diagnosis of an outage of services that were replaced by hand."""
+    folders = {name: facts["by_hand"][name] for name in sorted(services)}
+    evidence = [f"service {name} was started by `docker compose` in {folder}" for name, folder in folders.items()]
+    about = ", ".join(sorted(set(folders.values())))
+    return Diagnosis("replaced_by_hand", evidence, tuple(folders), about=about)
 
 
 def _image(facts: Facts) -> list[str]:
@@ -273,6 +298,63 @@ def _holders(facts: Facts) -> set[str]:
 def behind(facts: Facts) -> frozenset[str]:
     """The services that the failing checks lead to: those that hold their ports, and all that these need."""
     return app_model(facts).reach(_holders(facts))
+
+
+def _refused_logins(facts: Facts) -> list[RefusedLogin]:
+    """The refused logins that explain why the app is sick.
+
+    What a service that is at fault, or that it needs, says of its own login counts at once. What only a server says
+    counts where such a service needs it, where it said so several times of late, where no one but the app can reach it
+    (a scanner of the internet is refused, too), and where these services have that user in their environment (an
+    exporter has one of its own).
+    """
+    model = app_model(facts)
+    mine = model.reach(_at_fault(facts))
+    own = [one for one in facts["refused"] if not one["by_server"] and one["service"] in mine]
+    needed = {name for one in mine for name in model.needs.get(one, ())}
+    return own or [
+        one
+        for one in facts["refused"]
+        if one["by_server"] and one["service"] in needed and one["times"] >= _REFUSALS
+        if not one["open"] and mine & set(one["users_of"])
+    ]
+
+
+def _at_fault(facts: Facts) -> Collection[str]:
+    """The services that do not run as they should; where all do, those that the failing checks ask."""
+    ill = set(sick(facts))
+    if ill or facts["probe"]["ok"]:
+        return ill
+    return _holders(facts) or {item["service"] for item in facts["instances"]}
+
+
+def _credentials(facts: Facts) -> list[str]:
+    return [_refused_line(one) for one in _refused_logins(facts)]
+
+
+def _refused_line(one: RefusedLogin) -> str:
+    if one["by_server"]:
+        return f"{one['name']} refused {one['times']} logins of late: {one['line']}"
+    return f"the login of {one['name']} was refused: {one['line']}"
+
+
+def _about(cause: str, facts: Facts) -> str:
+    """What a person has to know of a cause to act on it, "" for nothing."""
+    if cause == "env_invalid":
+        named = [item["variable"] for item in facts["env"]["findings"]]
+        # Of a file that is missing or damaged, no variable is known.
+        return ", ".join(dict.fromkeys(name for name in named if name != env_file.WHOLE))
+    if cause == "replaced_by_hand":
+        return replaced(facts, _replaced_services(facts)).about
+    if cause == "credentials_refused":
+        return ", ".join(dict.fromkeys(map(_login, _refused_logins(facts))))
+    return ""
+
+
+def _login(one: RefusedLogin) -> str:
+    """The user and the server of a refused login, as in letters@db (PostgreSQL)."""
+    server = f"{one['server']} ({one['kind']})" if one["server"] else one["kind"]
+    return f"{one['user']}@{server}" if one["user"] else server
 
 
 def _crash_loop(facts: Facts) -> list[str]:
@@ -464,9 +546,11 @@ _RULES: tuple[tuple[str, Rule], ...] = (
     ("port_taken", _port),
     ("network_broken", _network_refused),
     ("database_recovering", _recovering),
+    ("replaced_by_hand", _replaced),
     ("image_missing", _image),
     ("container_missing", _missing),
     ("out_of_memory", _memory),
+    ("credentials_refused", _credentials),
     ("crash_loop", _crash_loop),
     ("crashed", _crashed),
     ("hung", _stopped),
@@ -487,7 +571,10 @@ _NEXT_OUTAGE = (
     *("disk_full", "disk_read_only", "env_invalid", "balancer_disagrees"),
 )
 # And a service that no check asks.
-_UNASKED = ("image_missing", "container_missing", "out_of_memory", "crash_loop", "crashed", "unhealthy")
+_UNASKED = (
+    *("replaced_by_hand", "image_missing", "container_missing", "out_of_memory"),
+    *("credentials_refused", "crash_loop", "crashed", "unhealthy"),
+)
 # What may have come and gone between two looks, because the engine's restart policy was faster.
 _PASSED: tuple[tuple[str, Rule], ...] = (("out_of_memory", _memory_passed), ("crashed", _restarted))
 _DOWN = ("out_of_memory", "crash_loop", "crashed")
@@ -508,7 +595,7 @@ def diagnose(
     """
     healthy = facts["probe"]["ok"]
     if not healthy:
-        facts = _without_health(_without_asides(facts, touched), disbelieved)
+        facts = _without_health(_without_asides(_with_asked_logins(facts), touched), disbelieved)
     facts = _at_the_root(facts)
     for cause, rule in _RULES:
         if healthy and cause not in (*_NEXT_OUTAGE, *_UNASKED) and rule is not _stopped:
@@ -516,7 +603,7 @@ def diagnose(
         evidence = rule(facts)
         if evidence:
             services = () if rule in (_network_refused, _firewall) else _culprits(cause, facts, rule is _stopped, tried)
-            return Diagnosis(cause, evidence, services)
+            return Diagnosis(cause, evidence, services, about=_about(cause, facts))
     if healthy and facts["passed"] is not None:
         for cause, rule in _PASSED:
             evidence = rule(facts)
@@ -526,14 +613,20 @@ def diagnose(
     return Diagnosis(cause, [facts["probe"]["summary"]], () if healthy else _culprits(cause, facts, False, tried))
 
 
+def _with_asked_logins(facts: Facts) -> Facts:
+    """The facts with those refused logins alone that may be why the failing checks fail: no remedy rules them out."""
+    asked = behind(facts)
+    return {**facts, "refused": [one for one in facts["refused"] if not asked or one["service"] in asked]}
+
+
 def _without_asides(facts: Facts, touched: Collection[str]) -> Facts:
     """The facts without those of these services to which nothing leads that was asked."""
     holders = _holders(facts)
     asides = set(touched) - app_model(facts).reach(holders) if holders else set()
-    return _about(facts, {*facts["services"], *(item["service"] for item in facts["instances"])} - asides)
+    return _only(facts, {*facts["services"], *(item["service"] for item in facts["instances"])} - asides)
 
 
-def _about(facts: Facts, services: Collection[str]) -> Facts:
+def _only(facts: Facts, services: Collection[str]) -> Facts:
     """The facts of these services alone."""
     instances = [item for item in facts["instances"] if item["service"] in services]
     names = {item["name"] for item in instances}
@@ -567,6 +660,10 @@ def _culprits(cause: str, facts: Facts, are_stopped: bool, tried: Collection[str
         }
     elif cause in ("container_missing", "image_missing"):
         bad = set(_absent(facts))
+    elif cause == "replaced_by_hand":
+        bad = _replaced_services(facts)
+    elif cause == "credentials_refused":
+        bad = _refused_services(facts)
     elif cause == "unhealthy":
         bad = {item["service"] for item in there if item["health"] == "unhealthy" and _has_to_run(facts, item)}
     elif are_stopped:
@@ -574,6 +671,16 @@ def _culprits(cause: str, facts: Facts, are_stopped: bool, tried: Collection[str
     elif cause in _ANSWERS_BADLY:
         bad = _suspects(facts, tried)
     return tuple(sorted(bad))
+
+
+def _refused_services(facts: Facts) -> Collection[str]:
+    """Those that are refused; where only a server says so, those at fault that need it. No server is touched."""
+    found = _refused_logins(facts)
+    own = {one["service"] for one in found if not one["by_server"]}
+    model, servers = app_model(facts), {one["service"] for one in found}
+    need = {name for name in model.reach(_at_fault(facts)) if servers & model.needs.get(name, frozenset())}
+    # A job that has ended needs the server as well.
+    return own or need & set(facts["services"]) or need
 
 
 def _suspects(facts: Facts, tried: Collection[str]) -> Collection[str]:

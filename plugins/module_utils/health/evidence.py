@@ -142,11 +142,11 @@ def _fingerprints(paths: AppPaths, variables: Sequence[Variable], facts: Facts) 
         kept["files"] = {name: good["files"].get(name, "") for name in names}
     in_force = {"files": {name: there.get(name, "") for name in names}, "env": facts["env"]["fingerprint"]}
     images = {item["service"]: item["digest"] for item in facts["instances"]}
-    stale = _stale(variables, facts)
-    return {"in_force": {**in_force, "images": images}, "last_good": kept, "other_values_than_the_env": stale}
+    others = stale(variables, facts)
+    return {"in_force": {**in_force, "images": images}, "last_good": kept, "other_values_than_the_env": others}
 
 
-def _stale(variables: Sequence[Variable], facts: Facts) -> dict[str, list[str]]:
+def stale(variables: Sequence[Variable], facts: Facts) -> dict[str, list[str]]:
     """By container: the variables of the table of which it runs with another value than the env has now."""
     names = [variable.name for variable in variables]
     values = facts["env"]["values"]

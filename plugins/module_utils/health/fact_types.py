@@ -39,6 +39,23 @@ class LogLine(TypedDict):
     line: str
 
 
+class RefusedLogin(LogLine):
+    """A container whose log says of late that a login was refused; see `login_log`.
+
+    `kind` is that of the server, such as PostgreSQL; `user` and `server`, the server's service, are "" where they are
+    not known. `times`: how many lines say so. `by_server`: the log is the server's own. Then `open` says whether others
+    than the app can reach it, and `users_of` names the services whose environment has this user.
+    """
+
+    kind: str
+    user: str
+    server: str
+    times: int
+    by_server: bool
+    open: bool
+    users_of: list[str]
+
+
 class SeenLoad(TypedDict, total=False):
     """What a watcher has measured of the load; see `Load`."""
 
@@ -70,11 +87,15 @@ class DiskFacts(TypedDict):
 
 
 class ContainerFacts(DiskFacts):
-    """The containers of the app; their environments, in the same order, hold secrets. `oom`: kills at a limit."""
+    """The containers of the app; their environments, in the same order, hold secrets. `oom`: kills at a limit.
+
+    `by_hand`: {service: the folder of the `docker compose` that replaced its containers of the release}.
+    """
 
     instances: list[Instance]
     environments: list[dict[str, str]]
     oom: list[OomKill]
+    by_hand: dict[str, str]
 
 
 class ModelFacts(TypedDict):
@@ -124,6 +145,7 @@ class Facts(ContainerFacts, ModelFacts, BalancerFacts, FirewallFacts):
     not a project. `ports` are published, and not held by the app. `upstream`: dependencies that do not answer.
     `network` says why the way to a container is broken, `network_error` what the engine said of it when a remedy
     failed. `no_room`: services that ended for want of room. `recovering`: databases that take no connections yet.
+    `refused`: logins that failed.
     `since`: for how many seconds the app has been sick. `passed`: how many seconds ago, at most, something began that
     is over already; None without such a thing.
     """
@@ -142,4 +164,5 @@ class Facts(ContainerFacts, ModelFacts, BalancerFacts, FirewallFacts):
     network: list[str]
     network_error: str
     recovering: list[LogLine]
+    refused: list[RefusedLogin]
     no_room: list[LogLine]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Callable, NamedTuple
 
-from ..compose import app_model, neighbours, start_order
+from ..compose import app_model, known_images, neighbours, start_order
 from ..core.app import App, Balancer
 from ..core.app_paths import AppPaths
 from ..core.check import Check
@@ -27,6 +28,7 @@ from ..docker import engine
 from ..docker import network as docker_network
 from ..docker import project as docker_project
 from ..docker.containers import Container, Document
+from ..docker.containers import label as _label
 from ..docker.engine import EngineState
 from ..docker.images import MissingImage
 from ..docker.model import Model
@@ -42,7 +44,9 @@ from ..probe import web
 from ..probe.run import Down, ProbeResult
 from ..probe.web import Answer, Fault, Request
 from ..releases import haproxy
-from . import database_log, evidence
+from ..releases import store as release_store
+from . import database_log, evidence, login_log
+from .diagnosis import app_model as known_model
 from .diagnosis import behind, diagnose, has_no_disk, is_busy, is_rate_limited, sick
 from .disk_log import no_room
 from .fact_types import (
@@ -54,6 +58,7 @@ from .fact_types import (
     Load,
     LogLine,
     ModelFacts,
+    RefusedLogin,
     SeenLoad,
 )
 
@@ -164,6 +169,7 @@ def _without_the_engine(app: App, env: EnvState, known: Mapping[str, str], seen:
         "proxies": [],
         "environments": [],
         "oom": [],
+        "by_hand": {},
         "images_missing": [],
         "ports": [],
         "upstream": [],
@@ -171,6 +177,7 @@ def _without_the_engine(app: App, env: EnvState, known: Mapping[str, str], seen:
         "flushed": "",
         "dropped": [],
         "recovering": [],
+        "refused": [],
         "no_room": [],
         "since": 0.0,
         "unanswered": [],
@@ -201,6 +208,8 @@ def _read_causes(app: App, facts: Facts, known: Mapping[str, str], confirm: floa
         return facts
     if not facts["probe"]["ok"] and facts["engine"]["answers"]:
         facts = {**facts, "recovering": _recovering(app.paths, facts)}
+    if facts["engine"]["answers"] and diagnose(facts).cause in _MAY_BE_REFUSED:
+        facts = {**facts, "refused": _refused_logins(app.paths, facts)}
     expected = [item for item in facts["instances"] if not facts["services"] or item["service"] in facts["services"]]
     running = bool(expected) and all(item["state"] == "running" for item in expected)
     if not running or facts["env"]["findings"] or facts["probe"]["ok"]:
@@ -506,7 +515,7 @@ def read_engine(
     known = _read_model(model)
     running = {"services": {name: model["services"][name] for name in known["services"]}}
     unheld = docker_network.unheld_ports(running, containers["instances"])
-    ports: list[HeldPort] = [{**port, "holders": holders(port["port"])} for port in unheld]
+    ports: list[HeldPort] = [{**port, "holders": holders(port["port"], (app.name, port["service"]))} for port in unheld]
     images_missing = project.images_missing(running) if set(known["services"]) - there else []
     return EngineSays(state, containers, known, ports=ports, images_missing=images_missing)
 
@@ -534,9 +543,18 @@ def _read_containers(paths: AppPaths, documents: Sequence[Document], now: float)
         "instances": instances,
         "environments": environments,
         "oom": oom,
+        "by_hand": _by_hand(paths, documents),
         "disk": procfs.disk(written),
         "frozen": procfs.frozen(written),
     }
+
+
+def _by_hand(paths: AppPaths, documents: Sequence[Document]) -> dict[str, str]:
+    """Who was started without the overlay, and where. Before the first release, that is how an app runs."""
+    if release_store.last_good(paths.directory) is None:
+        return {}
+    folders = {_label(one, "service"): docker_containers.started_by_hand(one) for one in documents}
+    return {service: folder for service, folder in folders.items() if folder}
 
 
 def _read_model(model: Model) -> ModelFacts:
@@ -571,17 +589,24 @@ def _by_its_process(item: Container) -> Instance:
     }
 
 
-def holders(port: int) -> list[Holder]:
-    """Name who holds a TCP port: the container that publishes it, else the processes that listen on it."""
+def holders(port: int, own: tuple[str, str] = ("", "")) -> list[Holder]:
+    """Name who holds a TCP port: the container that publishes it, else the processes that listen on it.
+
+    :arg own: an app and its service that publishes the port: a container of it, created just now, holds it rightly.
+    """
     found = procfs.listeners(port)
     if not any(one["process"] in _PUBLISHES for one in found):
         return found
     try:
-        container = neighbours.holder(port, docker_containers.inspected(""))
+        documents = docker_containers.inspected("")
     except engine.EngineError:
-        container = ""
+        return found
+    container = neighbours.holder(port, documents)
     if not container:
         return found
+    mine = [one for one in documents if (_label(one, "project"), _label(one, "service")) == own]
+    if neighbours.holder(port, mine):
+        return [one for one in found if one["process"] not in _PUBLISHES]
     return [{"container": container}, *[one for one in found if one["process"] not in _PUBLISHES]]
 
 
@@ -665,6 +690,64 @@ def _recovering(paths: AppPaths, facts: Facts) -> list[LogLine]:
             if line:
                 found.append({"service": item["service"], "name": item["name"], "line": line})
     return found
+
+
+# How an app looks whose login is refused. Any other cause explains it without its log.
+_MAY_BE_REFUSED = (
+    *("crash_loop", "crashed", "upstream_down", "overloaded", "unhealthy"),
+    *("not_listening", "hung", "erroring", "unknown"),
+)
+
+
+def _refused_logins(paths: AppPaths, facts: Facts) -> list[RefusedLogin]:
+    """The logins that were refused of late, as the services that may be at fault say it, or else their servers."""
+    project = docker_project.Project(paths.name, paths.directory)
+    mine = known_model(facts).reach(set(sick(facts)) or behind(facts) or set(facts["services"]))
+    there = [item for item in facts["instances"] if item["service"] in mine and not item["stopped"]]
+    kinds = {item["service"]: login_log.kind_of(known_images.repository(item["image"])) for item in there}
+    servers = [item for item in there if item["service"] in facts["stateful"] and kinds[item["service"]]]
+    found: list[RefusedLogin] = []
+    for item in there:
+        if item in servers or (item["state"] != "running" and item["exit_code"] in (0, *_BY_A_SIGNAL)):
+            continue
+        log = project.logs(item["id"], evidence.LOG_LINES, 1.0)
+        refusal = login_log.as_client(log, facts["at"], _since_its_end(item))
+        if refusal:
+            needed = known_model(facts).reach([item["service"]])
+            of_kind = [name for name in sorted(needed) if kinds.get(name) == refusal.kind]
+            found.append(_refused_login(item, refusal, of_kind[0] if len(of_kind) == 1 else "", facts))
+    for item in servers if not found else ():
+        log = project.logs(item["id"], evidence.LOG_LINES, 1.0)
+        refusal = login_log.as_server(log, facts["at"], kinds[item["service"]])
+        if refusal:
+            found.append({**_refused_login(item, refusal, item["service"], facts), "by_server": True})
+    return found
+
+
+def _since_its_end(item: Instance) -> float:
+    """Seconds since a container that does not run, or not for long, has ended last; 0.0 for another one."""
+    age = item["started_seconds"]
+    is_young = item["state"] != "running" or age is None or age < login_log.LATELY_SECONDS
+    return (item["finished_seconds"] or 0.0) if is_young else 0.0
+
+
+def _refused_login(item: Instance, refusal: login_log.Refusal, server: str, facts: Facts) -> RefusedLogin:
+    named = re.compile(rf"(?<![\w.-]){re.escape(refusal.user)}(?![\w.-])") if refusal.user else None
+    environments = zip(facts["instances"], facts["environments"])
+    return {
+        "service": item["service"],
+        "name": item["name"],
+        "line": refusal.line,
+        "kind": refusal.kind,
+        "user": refusal.user,
+        "server": server,
+        "times": refusal.times,
+        "by_server": False,
+        "open": any(not target["host_ip"].startswith("127.") for target in item["targets"]),
+        "users_of": sorted(
+            {one["service"] for one, values in environments if named and any(map(named.search, values.values()))}
+        ),
+    }
 
 
 def _no_room(paths: AppPaths, facts: Facts) -> list[LogLine]:

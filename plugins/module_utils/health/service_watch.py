@@ -17,7 +17,6 @@ from ..core.app import App
 from ..docker import containers as docker_containers
 from ..docker import engine
 from ..docker.containers import Document
-from ..docker.project_layout import is_hardened
 from ..host import procfs
 from ..releases import store as release_store
 
@@ -251,17 +250,10 @@ def containers(documents: Iterable[Document]) -> list[Container]:
                 state["Status"] == "exited" and not state.get("ExitCode") and policy in ("", "no", "on-failure"),
                 _loops(document),
                 int(document.get("RestartCount") or 0),
-                _by_hand(document),
+                docker_containers.started_by_hand(document),
             )
         )
     return found
-
-
-def _by_hand(document: Document) -> str:
-    files = docker_containers.label(document, "project.config_files")
-    if not files or is_hardened(files):
-        return ""
-    return docker_containers.label(document, "project.working_dir")
 
 
 def _restarts(found: Iterable[Container]) -> set[tuple[str, int]]:

@@ -49,6 +49,7 @@ class IncidentRecord(TypedDict, total=False):
     applied a remedy. `hold` says why nothing more is done. `files` name the evidence. `told`: people were notified.
     `held`: the last decision was to leave the app alone. `number` counts from 1: their order, which a clock that is set
     does not change. `opened_as` is the cause that it looked like first. `unasked`: all checks passed when it began.
+    `about` is what the next step names, such as variables.
     """
 
     id: str
@@ -60,6 +61,7 @@ class IncidentRecord(TypedDict, total=False):
     meaning: str
     services: list[str]
     evidence: list[str]
+    about: str
     seen: str
     confirmed: str
     ended: str

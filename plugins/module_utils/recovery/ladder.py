@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..core.clock import iso
 from ..records.incidents import RemedyRecord
 
 RESTART = "restart"
@@ -43,9 +44,12 @@ LADDERS: dict[str, tuple[str, ...]] = {
     "env_invalid": (PROVED_ENV, LAST_GOOD_ENV),
     "config_damaged": (LAST_GOOD_COMPOSE, LAST_GOOD_RELEASE),
     "balancer_down": (RESTART_BALANCER,),
+    "replaced_by_hand": (UP, RECREATE),
     "image_missing": (UP, LAST_GOOD_RELEASE, RECREATE),
     "container_missing": (UP, RECREATE, LAST_GOOD_COMPOSE, LAST_GOOD_RELEASE),
     "out_of_memory": (UP, RESTART, RECREATE),
+    # Each of these is available only where it may change what the app logs in with, or where it does not run at all.
+    "credentials_refused": (LAST_GOOD_ENV, UP, RECREATE),
     "crash_loop": (RECREATE, *_BACK),
     "crashed": (UP, RECREATE, *_BACK),
     "network_broken": (RECREATE, REBUILD_NETWORK, RESTART_ENGINE),
@@ -67,8 +71,10 @@ HOLD = {
 }
 # While a container starts, it is looked at this often: what seemed to start may turn out to crash again and again.
 LOOK_SECONDS = 2.0
+# While nothing can be done, the cause is asked for again: another one may have come.
+HOLD_SECONDS = 10.0
 # Containers that were just started may look like this for a while.
-STARTING = frozenset({"not_listening", "hung", "erroring", "unknown", "crashed", "unhealthy"})
+STARTING = frozenset({"not_listening", "hung", "erroring", "unknown", "crashed", "unhealthy", "replaced_by_hand"})
 
 NEXT_STEP = {
     "engine_incomplete": "Install the package that is named (apt-get install), or run playbooks/site.yml.",
@@ -77,12 +83,16 @@ NEXT_STEP = {
     "disk_full": "Free space (df -h; docker system df), without deleting volumes.",
     "disk_read_only": "Read what the kernel says of the disk (dmesg), save what the backups do not hold, and check the "
     "file system (fsck) before it is written to again.",
-    "env_invalid": "Correct the named variables in the vault, and validate them with playbooks/validate.yml.",
+    "env_invalid": "Correct {about} in the vault, and validate the env with playbooks/validate.yml.",
+    "credentials_refused": "The login of {about} is refused, and no restart helps. Correct the variable in the vault "
+    "and run playbooks/site.yml, or give that user the vault's password on the server. Variables such as "
+    "POSTGRES_PASSWORD count only while a volume is empty.",
     "config_damaged": "Have playbooks/site.yml write the compose files again: it validates them first.",
     "balancer_down": "Read why HAProxy does not start (journalctl -u haproxy -n 20), and run playbooks/site.yml.",
     "balancer_disagrees": "Run playbooks/site.yml: it makes HAProxy ask what the health check of selfheal_checks asks. "
     "A slot in MAINT was taken out by hand: systemctl reload haproxy brings it back.",
     "port_taken": "Stop the process or container that holds the port, or publish the app on another one.",
+    "replaced_by_hand": "Run playbooks/site.yml, which starts the release, and do not run `docker compose` in {about}.",
     "image_missing": "Deploy again with playbooks/site.yml, which builds or pulls the image, or with "
     "playbooks/promote.yml, which brings it from staging.",
     "upstream_down": "Do not restart the app: it is not at fault. Look at the service that is named.",
@@ -299,12 +309,32 @@ _FILES_ALONE = frozenset(
 )
 
 
-def next_step(cause: str, flags: str = "") -> str:
+def next_step(cause: str, about: str = "", flags: str = "") -> str:
     """Return what a person does next when the ladder for `cause` has come to its end.
 
+    :arg about: what the diagnosis has to say of it, such as the names of variables.
     :arg flags: those that keep a remedy from writing a file, with their commands.
     """
     if flags:
         return f"{flags}. Then run recover.yml again."
+    return f"{_advice(cause, about)} Then run recover.yml again."
+
+
+def next_of_watcher(cause: str, decision: Decision, about: str, now: float) -> str:
+    """Return what happens next while the watcher waits or holds, and has not left the incident to a person.
+
+    :arg now: epoch seconds.
+    """
+    if decision.kind == "hold" and decision.why == HOLD.get(cause):
+        return f"{_advice(cause, about)} The watcher notices by itself when it is over."
+    if decision.kind == "wait" and decision.seconds > LOOK_SECONDS:
+        return f"The watcher tries again at {iso(now + decision.seconds)[11:19]} UTC; {_NOTHING_YET}"
+    return f"The watcher looks again within {HOLD_SECONDS:.0f} s; {_NOTHING_YET}"
+
+
+_NOTHING_YET = "there is nothing to do for you yet."
+
+
+def _advice(cause: str, about: str) -> str:
     other = "Read the evidence kept with the incident, the last log lines first; correct the app and deploy it."
-    return f"{NEXT_STEP.get(cause, other)} Then run recover.yml again."
+    return NEXT_STEP.get(cause, other).format(about=about or "what the evidence names")

@@ -20,13 +20,13 @@ from ..core.clock import Clock, Moment, age, iso
 from ..core.files import atomic_write, explain, flagged, readable
 from ..core.locks import LOCK_SECONDS, hold_lock
 from ..core.redact import redact
-from ..deploy import rolling
+from ..deploy import adoption_record, rolling
 from ..docker import containers as docker_containers
 from ..docker import engine
 from ..docker.containers import Container
 from ..env import history as env_history
 from ..env import read as env_file
-from ..health import evidence, service_watch
+from ..health import diagnosis, evidence, service_watch
 from ..health import facts as health_facts
 from ..health.diagnosis import HEALTHY, LOST_NETWORK, MEANING, Diagnosis, diagnose, is_busy
 from ..health.fact_types import Facts, Instance, SeenLoad
@@ -59,8 +59,8 @@ _NUMBER = re.compile(r"\d+")
 VAGUE = frozenset({"not_listening", "hung", "erroring", "unknown", "unhealthy", "overloaded"})
 # Of these, what gives way to another one: neither says what an app does that is not well.
 _GIVES_WAY = frozenset({"unknown", "overloaded"})
-# What a remedy that fails finds out, and what it looked like before.
-_EXPLAINS = frozenset({"port_taken", "network_broken"})
+# What a remedy that fails finds out, or a log that comes later, and what it looked like before.
+_EXPLAINS = frozenset({"port_taken", "network_broken", "credentials_refused", "replaced_by_hand"})
 _EXPLAINED = frozenset({"container_missing", "crash_loop", "crashed"})
 # After so many incidents of one cause within the time after which all is forgotten, a service flaps. Then people hear
 # of one now and then, and of each that lasts for so long.
@@ -292,7 +292,7 @@ class _Recovery:
             self._close_incident()
         else:
             flags = self._flags()
-            step = ladder.next_step(found.cause, flags)
+            step = self._next_step(found, flags)
             if flags and self.decision.kind == "escalate":
                 self.decision = self.decision._replace(why=flags)
             if self.watch is None:
@@ -301,6 +301,14 @@ class _Recovery:
         # No remedy has touched the others, so theirs could wait for the users.
         self._keep_of(())
         return self.outcome(first, found, changed=True, next_step=step)
+
+    def _next_step(self, found: Diagnosis, flags: str) -> str:
+        """What is left to a person; while the watcher still works on it, what it does next."""
+        about = redact(found.about, self.hidden)
+        left = self.watch is None or self.decision.kind == "escalate" or self._record["escalated"]
+        if flags or left or not self.remembers:
+            return ladder.next_step(found.cause, about, flags)
+        return ladder.next_of_watcher(found.cause, self.decision, about, self.clock.now())
 
     def _finish_rollout(self) -> None:
         """After a deploy that was killed, let the last good release serve alone."""
@@ -432,6 +440,8 @@ class _Recovery:
         elif found.cause == "network_broken" and LOST_NETWORK.search(" ".join(found.evidence)):
             # Another container cannot be connected either.
             available.pop(ladder.RECREATE, None)
+        if found.cause == "credentials_refused":
+            available = self._that_change_the_login(found, available)
         if self.facts["probe"]["ok"] and not (engine.live_restore() or procfs.engine_process()["stopped"]):
             # It would stop an app that serves.
             available.pop(ladder.RESTART_ENGINE, None)
@@ -439,6 +449,20 @@ class _Recovery:
             # Until a person takes them away, each attempt would end alike.
             available = {name: act for name, act in available.items() if name not in _ENV_REMEDIES}
         return available
+
+    def _that_change_the_login(
+        self, found: Diagnosis, available: Mapping[str, Callable[[], str]]
+    ) -> dict[str, Callable[[], str]]:
+        """Of the remedies, those after which a service that is refused logs in with something else, or at all again."""
+        mine = self._instances_of(found.services)
+        helps = {ladder.LAST_GOOD_ENV}
+        if any(item["state"] in ("created", "exited", "dead") and not item["job_done"] for item in mine):
+            helps.add(ladder.UP)
+        stale = evidence.stale(self.app.variables, self.facts)
+        newest = [one["name"] for one in self._tried_for_this()][-1:]
+        if any(item["name"] in stale for item in mine) or ladder.FILES & set(newest):
+            helps.add(ladder.RECREATE)
+        return {name: act for name, act in available.items() if name in helps}
 
     def _flags(self) -> str:
         """The flags that keep the env from being written, once that was tried in this incident; "" for none."""
@@ -542,8 +566,10 @@ class _Recovery:
         """Why nothing may be done just now, or ""."""
         if not self.remembers:
             return "nothing can be written here, so what is tried could not be counted"
+        adopted = adoption_record.read(self.app.paths)
+        folders = [self.app.paths.directory, *([adopted.origin.folder] if adopted else [])]
         # A person works on it: two would undo each other's work.
-        return engine.changed_by_hand(self.app.name, self.app.paths.directory) if self.watch else ""
+        return engine.changed_by_hand(self.app.name, folders) if self.watch else ""
 
     def _starting(self, found: Diagnosis) -> float:
         """Seconds that a container which was just started may still take, as far as it never answered before."""
@@ -796,6 +822,7 @@ class _Recovery:
             # Where an app is one service, its name says nothing.
             "services": list(found.services) if len(self.facts["services"]) > 1 else [],
             "evidence": [redact(item, self.hidden) for item in found.evidence],
+            "about": redact(found.about, self.hidden),
         }
 
     def _was_notified_lately(self, cause: str, least: int = 1) -> bool:
@@ -866,6 +893,7 @@ class _Recovery:
             return
         if not self.remedies:
             self._note(f"healthy: {self.facts['probe']['summary']}")
+        self._explain_by_hand(record)
         record.update({"healthy": True, "ended": iso(self.clock.now()), "seconds": self._elapsed()})
         record.update({"hold": "", "next_step": ""})
         self._notify_late(record)
@@ -879,6 +907,15 @@ class _Recovery:
             incidents.forget(self.app.paths.incidents, self.watch.keep_days * 86400.0, self.clock.now())
         self._save()
         self.ended = record
+
+    def _explain_by_hand(self, record: IncidentRecord) -> None:
+        """Give an incident its cause that was over before a container of that `docker compose` was seen to be sick."""
+        since = self._elapsed() + 10.0
+        young = {item["service"] for item in self.facts["instances"] if (item["started_seconds"] or since) < since}
+        services = young & set(self.facts["by_hand"])
+        if services and not record["remedies"] and record["cause"] in _EXPLAINED | VAGUE:
+            record.setdefault("opened_as", record["cause"])
+            record.update(self._named(diagnosis.replaced(self.facts, services)))
 
     def _leave_open(self, found: Diagnosis, step: str) -> None:
         """Say in the record why nothing more is done, and notify people when a person is needed."""
@@ -1003,7 +1040,7 @@ def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> Outcome:
     run.hidden = evidence.secrets(app.variables, run.facts, values)
     planned: list[str] = []
     if not found.healthy:
-        available = list(remedies.table(app, True, values, found.services, run.facts["one"]))
+        available = list(run._available(found))
         run.decision = decide(found.cause, Situation("", [], []), available, None)
         planned = [run.decision.remedy] if run.decision.kind == "act" else []
     # Files alone bring nothing back: the containers are recreated with them.

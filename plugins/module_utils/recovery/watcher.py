@@ -38,6 +38,7 @@ from ..reporting import alert_messages, alert_outbox, metrics
 from . import config as agent_config
 from . import watcher_note
 from .config import Config
+from .ladder import HOLD_SECONDS
 from .run import BEGUN, IncidentFolder, Watch, recover
 from .watcher_note import Note, NotedChecks
 
@@ -66,8 +67,6 @@ LOOK_SECONDS = 0.2
 VALIDATE_SECONDS = 600.0
 # Whether the timers run is asked for this often, and soon again where one does not: it may be being restarted.
 TIMERS_SECONDS, TIMERS_AGAIN = 120.0, 10.0
-# While nothing can be done, the cause is asked for again: another one may have come.
-HOLD_SECONDS = 10.0
 # An app that limits its checks may say in Retry-After when they may ask again.
 RATE_LIMITED_SECONDS, RATE_LIMITED_LONGEST = 60.0, 600.0
 ALERT_RETRY_SECONDS, ALERT_TIMEOUT = 5.0, 2.0
@@ -121,6 +120,8 @@ class Watcher:
         self.stopped: dict[str, timers.Timer] = {}
         # The alerts about timers; None until they were looked at: then earlier alerts stay.
         self.timer_alerts: list[alert_messages.Alert] | None = None
+        # The same, about services that were replaced by hand.
+        self.origin_alerts: list[alert_messages.Alert] | None = None
         self.lacks: float | None = None
         self.held: Held | None = None
         self.freed = ""
@@ -408,6 +409,9 @@ class Watcher:
             if found
             else "",
         )
+        if self.services.known():
+            about = (self.app.name, self.app.host, found, self.app.language)
+            self.origin_alerts = [alert_messages.replaced_by_hand(*about)] if found else []
 
     def _look_at_timers(self, now: float) -> None:
         """Whether a timer was stopped that starts a watcher of this host; reported after it looked so twice."""
@@ -618,11 +622,12 @@ class Watcher:
                 waiting = alert_outbox.end(waiting, alert, wall)
             waiting = alert_outbox.add(waiting, alert, wall) if problem else waiting
         waiting = alert_outbox.only(waiting, alert_messages.CERTIFICATE, self._bad_certificates(wall), wall)
-        return (
-            waiting
-            if self.timer_alerts is None
-            else alert_outbox.only(waiting, alert_messages.TIMER, self.timer_alerts, wall)
-        )
+        for name, alerts in (
+            (alert_messages.TIMER, self.timer_alerts),
+            (alert_messages.BY_HAND, self.origin_alerts),
+        ):
+            waiting = waiting if alerts is None else alert_outbox.only(waiting, name, alerts, wall)
+        return waiting
 
     def _bad_certificates(self, wall: float) -> list[alert_messages.Alert]:
         """The alert of a certificate that ends although it should have been renewed; [] when all is well."""

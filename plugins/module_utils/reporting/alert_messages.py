@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TypedDict
 
 from ..core.clock import iso
@@ -13,6 +14,7 @@ from ..records.state import BackupProblem, CertificateMemory, Pause
 
 INCIDENT, ESCALATED, PAUSED, WATCHDOG = "SelfhealIncident", "SelfhealEscalated", "SelfhealPaused", "SelfhealWatchdog"
 UNMEASURED, TIMER = "MeasuringStopped", "SelfhealTimerStopped"
+BY_HAND = "SelfhealReplacedByHand"
 # What may be wrong with the backups, as they are remembered, and what that is called.
 BACKUP = {"backup": "SelfhealBackupFailed", "verify": "SelfhealBackupNotProved"}
 CERTIFICATE = "SelfhealCertificateNotRenewed"
@@ -67,6 +69,8 @@ _CAUSES = {
         "rate_limited": "it limits how often its checks may ask",
         "maintenance": "it is down for maintenance",
         "database_recovering": "its database is recovering",
+        "credentials_refused": "its login is refused",
+        "replaced_by_hand": "it was replaced by hand, with docker compose",
         "unknown": "its checks fail, nothing says why",
     },
     "ko": {
@@ -95,6 +99,8 @@ _CAUSES = {
         "rate_limited": "점검 요청 횟수가 앱의 한도를 넘음",
         "maintenance": "점검(유지 보수) 중",
         "database_recovering": "데이터베이스 복구 중",
+        "credentials_refused": "로그인이 거부됨",
+        "replaced_by_hand": "docker compose로 직접 교체됨",
         "unknown": "점검 실패, 원인 불명",
     },
 }
@@ -149,6 +155,7 @@ _DOING = {
         "maintenance": "No restart: the app says when it will be back. It is watched until then.",
         "database_recovering": "No restart: the database would start over. It is watched until it takes connections.",
         "overloaded": "No restart: it would only add to the load. It is watched.",
+        "credentials_refused": "No restart while the password is the same. It is watched.",
         "balancer_disagrees": "No restart: the load balancer and the checks ask differently. This one needs you.",
         "port_taken": "The host leaves a foreign process alone: this one needs you.",
         "engine_incomplete": "The host installs no packages by itself: this one needs you.",
@@ -160,6 +167,7 @@ _DOING = {
         "maintenance": "재시작 안 함: 앱이 언제 돌아올지 알립니다. 그때까지 지켜봅니다.",
         "database_recovering": "재시작 안 함: 데이터베이스가 처음부터 다시 해야 합니다. 연결을 받을 때까지 지켜봅니다.",
         "overloaded": "재시작 안 함: 부하만 늘어납니다. 지켜봅니다.",
+        "credentials_refused": "재시작 안 함: 비밀번호가 같으면 도움이 되지 않습니다. 지켜봅니다.",
         "balancer_disagrees": "재시작 안 함: 로드 밸런서와 점검의 요청이 다릅니다. 사람이 필요합니다.",
         "port_taken": "호스트는 다른 프로세스를 건드리지 않습니다. 사람이 필요합니다.",
         "engine_incomplete": "호스트는 패키지를 스스로 설치하지 않습니다. 사람이 필요합니다.",
@@ -181,9 +189,13 @@ _FIRST_STEP = {
 # The records' own next step is English; these say the same.
 _NEXT_STEP_KO = {
     "": "인시던트에 보관된 증거(마지막 로그부터)를 읽고, 앱을 고쳐 배포하세요.",
-    "env_invalid": "볼트에서 해당 변수를 고치고 playbooks/validate.yml로 확인하세요.",
+    "env_invalid": "볼트에서 {about} 변수를 고치고 playbooks/validate.yml로 확인하세요.",
+    "credentials_refused": "{about} 로그인이 거부됩니다. 재시작은 도움이 되지 않습니다. 볼트의 변수를 고치고 "
+    "playbooks/site.yml을 실행하거나, 서버에서 그 사용자에게 볼트의 비밀번호를 설정하세요. POSTGRES_PASSWORD 같은 "
+    "변수는 볼륨이 비어 있을 때만 적용됩니다.",
     "config_damaged": "playbooks/site.yml로 compose 파일을 다시 쓰세요.",
     "image_missing": "이미지를 다시 빌드하거나 받은 뒤 playbooks/site.yml을 실행하세요.",
+    "replaced_by_hand": "playbooks/site.yml로 릴리스를 시작하고, {about}에서 docker compose를 실행하지 마세요.",
     "out_of_memory": "compose_app_services의 memory를 늘리거나 보관된 로그에서 누수를 찾으세요.",
     "engine_incomplete": "표시된 패키지를 설치하거나(apt-get install) playbooks/site.yml을 실행하세요.",
     "engine_down": "systemctl start docker 후 journalctl -u docker -n 50을 확인하세요.",
@@ -231,6 +243,10 @@ _WORDS = {
         "timer_meaning": "Nothing starts the watcher again when it is stopped, and then nothing heals the app.",
         "timer_next": "Next: `systemctl enable --now selfheal@{app}.timer` on the host.",
         "timer_over": "the timer of its watcher runs again",
+        "by_hand": "{services} replaced by hand",
+        "by_hand_meaning": "It was started by `docker compose` in {folders}, without the hardened overlay.",
+        "by_hand_next": "Next: run site.yml with the app's inventory, and leave that folder alone.",
+        "by_hand_over": "the release runs again",
     },
     "ko": {
         "escalated": "사람이 필요함",
@@ -265,6 +281,10 @@ _WORDS = {
         "timer_meaning": "감시자가 멈추면 다시 시작되지 않으며, 그러면 자동 복구가 되지 않습니다.",
         "timer_next": "다음 할 일: 호스트에서 `systemctl enable --now selfheal@{app}.timer`를 실행하세요.",
         "timer_over": "감시자의 타이머가 다시 동작함",
+        "by_hand": "{services} 서비스가 수동으로 교체됨",
+        "by_hand_meaning": "{folders}에서 `docker compose`로 시작되어 강화 오버레이가 없습니다.",
+        "by_hand_next": "다음 할 일: 앱의 인벤토리로 site.yml을 실행하고, 그 폴더는 그대로 두세요.",
+        "by_hand_over": "릴리스가 다시 실행됨",
     },
 }
 _UNITS = {"en": (" h ", " min ", " s"), "ko": ("시간 ", "분 ", "초")}
@@ -318,7 +338,7 @@ def _next_step(record: IncidentRecord, language: str) -> str:
     first = _FIRST_STEP[language].get(cause)
     if first or language == "en":
         return first or str(record["next_step"])
-    return _NEXT_STEP_KO.get(cause, _NEXT_STEP_KO[""])
+    return _NEXT_STEP_KO.get(cause, _NEXT_STEP_KO[""]).format(about=record.get("about") or "증거에 나온")
 
 
 def tried(record: IncidentRecord, language: str) -> str:
@@ -481,6 +501,22 @@ def stopped_timer(app: str, host: str, since: str, language: str) -> Alert:
         "summary": _summary(app, host, words["timer"]),
         "description": f"{words['timer_meaning']}\n{words['timer_next'].format(app=app)}",
         "over": _summary(app, host, words["timer_over"]),
+    }
+    return alert
+
+
+def replaced_by_hand(app: str, host: str, found: Mapping[str, str], language: str) -> Alert:
+    """Services run, and not as the release has them: a warning.
+
+    :arg found: {service: the folder in which `docker compose` was run}, at least one.
+    """
+    words = _WORDS[_language(language)]
+    alert = _alert(BY_HAND, "warning", app, host, "by_hand", "by-hand")
+    meaning = words["by_hand_meaning"].format(folders=", ".join(sorted(set(found.values()))))
+    alert["annotations"] = {
+        "summary": _summary(app, host, words["by_hand"].format(services=", ".join(sorted(found)))),
+        "description": f"{_cut(meaning, 2 * EVIDENCE_LENGTH)}\n{words['by_hand_next']}",
+        "over": _summary(app, host, words["by_hand_over"]),
     }
     return alert
 

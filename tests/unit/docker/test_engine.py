@@ -26,6 +26,7 @@ from ansible_collections.christmas.selfheal.tests.unit.docker.docker_cli import 
         pytest.param(["docker-compose", "compose", "up", "-d"], "/opt/shop", 2, "up", id="in its directory"),
         pytest.param(["docker-compose", "compose", "-p", "shop", "restart"], "/root", 2, "restart", id="by its name"),
         pytest.param(["d", "compose", "--file=/opt/shop/compose.yaml", "down"], "/root", 2, "down", id="by its file"),
+        pytest.param(["docker-compose", "compose", "up", "-d"], "/root/shop", 2, "up", id="where it was adopted from"),
         pytest.param(["docker-compose", "compose", "up"], "/opt/shop", 3000, "", id="in the foreground, since long"),
         pytest.param(["docker-compose", "compose", "logs", "-f"], "/opt/shop", 2, "", id="it only looks"),
         pytest.param(["docker-compose", "compose", "up", "-d"], "/opt/shop2", 2, "", id="another app"),
@@ -41,7 +42,7 @@ def test_a_compose_command_by_hand_is_found(words: list[str], cwd: str, age: int
         (folder / "cmdline").write_text("\0".join(words) + "\0")
         (folder / "stat").write_text(f"7 ({comm}) S {' '.join(['0'] * 18)} {(100000 - age) * ticks} 0\n")
         (folder / "cwd").symlink_to(cwd)
-    found = engine.changed_by_hand("shop", "/opt/shop", str(tmp_path))
+    found = engine.changed_by_hand("shop", ["/opt/shop", "/root/shop"], str(tmp_path))
     assert found == (f"`docker compose {named}` (pid 7) runs on the app" if named else "")
 
 

@@ -156,6 +156,21 @@ def test_pause_and_resume(run: Run, tmp_path: Path) -> None:
     assert state.read_orders(folder(tmp_path))["resumed"] is not None
 
 
+@pytest.mark.parametrize("escalated", [True, False])
+def test_in_a_pause_only_what_is_left_to_a_person_comes_next(run: Run, tmp_path: Path, escalated: bool) -> None:
+    texts = ("app", "host", "cause", "meaning", "seen", "confirmed", "hold", "ended")
+    record: Any = {
+        **dict.fromkeys(texts, "x"),
+        **{"id": "20250527T020000Z-hung", "seconds": 1.0, "healthy": False, "escalated": escalated},
+        **{"evidence": [], "remedies": [], "timeline": [], "files": [], "next_step": "Do it."},
+    }
+    memory = {**state.empty(), "incident": record, "seen": moment()}
+    state.save(folder(tmp_path), cast(state.State, memory), str(tmp_path / "spare"))
+    assert "next: Do it." in run("status")[1]
+    run("pause", "--for", "2h", "--reason", "a new disk")
+    assert ("next: Do it." in run("status")[1]) is escalated
+
+
 @pytest.mark.parametrize("time", ["", "10", "-5m", "0s", "1.5h", "8d", "5 m", "forever", "999999d"])
 def test_no_pause_without_an_end(run: Run, tmp_path: Path, time: str) -> None:
     code, _, error = run("pause", f"--for={time}", "--reason", "work")

@@ -85,6 +85,8 @@ def facts(*results: CheckResult, **changes: Any) -> Facts:
             "dropped": [],
             "unanswered": [],
             "recovering": [],
+            "refused": [],
+            "by_hand": {},
             "no_room": [],
             "since": 0.0,
             "network_error": "",
@@ -414,7 +416,7 @@ def test_any_facts_give_one_cause_with_a_next_step(given_facts: Facts) -> None:
         )
     else:
         assert not found.healthy
-    assert ladder.next_step(found.cause)
+    assert "{" not in ladder.next_step(found.cause, found.about)
 
 
 @pytest.mark.parametrize(
@@ -525,6 +527,96 @@ def test_a_recovering_database_is_left_alone(changes: dict[str, Any]) -> None:
         ["shop-db-1 takes no connections yet: redo in progress, elapsed time: 10.00 s"],
     )
     assert found.cause in ladder.HOLD
+
+
+def refused(service: str, **changes: Any) -> dict[str, Any]:
+    """A login that the database refused, as the log of this service says it."""
+    return {
+        **{"service": service, "name": f"shop-{service}-1", "line": "password authentication failed", "times": 1},
+        **{"kind": "PostgreSQL", "user": "shop", "server": "db", "by_server": service == "db", "open": False},
+        **{"users_of": ["app", "db"], **changes},
+    }
+
+
+SAID_BY_DB = refused("db", times=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "logs", "services"),
+    [
+        pytest.param({}, [refused("app")], ("app",), id="it answers with errors"),
+        pytest.param({"app": LOOPS}, [refused("app")], ("app",), id="it dies again and again"),
+        pytest.param({"app": {"state": "exited", "exit_code": 1}}, [refused("app")], ("app",), id="it has ended"),
+        pytest.param({"web": SICK}, [refused("app")], ("app",), id="its proxy is unhealthy"),
+        pytest.param({}, [SAID_BY_DB], ("app",), id="only the server says so"),
+        pytest.param({"app": LOOPS}, [SAID_BY_DB], ("app",), id="only the server says so, and it dies again and again"),
+        pytest.param({}, [refused("app", user="", server="")], ("app",), id="neither user nor server is known"),
+    ],
+)
+def test_a_refused_login_is_the_cause_and_the_service_that_is_refused_is_named(
+    changes: dict[str, Any], logs: list[dict[str, Any]], services: tuple[str, ...]
+) -> None:
+    found = diagnosis.diagnose(facts(GATEWAY, instances=parts(**changes), refused=logs, **MODEL))
+    assert (found.cause, found.services) == ("credentials_refused", services)
+    assert "password authentication failed" in found.evidence[0]
+    assert found.about == ("shop@db (PostgreSQL)" if logs[0]["user"] else "PostgreSQL")
+
+
+@pytest.mark.parametrize(
+    ("changes", "log", "cause"),
+    [
+        pytest.param({}, refused("db"), "erroring", id="a single one"),
+        pytest.param({}, {**SAID_BY_DB, "open": True}, "erroring", id="a server that others can reach"),
+        pytest.param({}, {**SAID_BY_DB, "users_of": ["exporter"]}, "erroring", id="a user of another service"),
+        pytest.param({}, {**SAID_BY_DB, "service": "archive"}, "erroring", id="a server that the app does not need"),
+        pytest.param({"worker": LOOPS}, refused("worker"), "crash_loop", id="that of a worker, while users wait"),
+        pytest.param({"db": EXITED}, refused("app"), "crashed", id="its database has crashed since"),
+        pytest.param({"db": STOPPED}, SAID_BY_DB, "hung", id="the server hangs"),
+        pytest.param({"db": SICK}, SAID_BY_DB, "unhealthy", id="the server is unhealthy itself"),
+    ],
+)
+def test_refused_logins_that_do_not_explain_what_is_wrong(
+    changes: dict[str, Any], log: dict[str, Any], cause: str
+) -> None:
+    assert diagnosis.diagnose(facts(GATEWAY, instances=parts(**changes), refused=[log], **MODEL)).cause == cause
+
+
+def test_while_users_are_served_a_refused_login_is_the_cause_of_a_sick_service_only() -> None:
+    logs = [refused("worker")]
+    assert diagnosis.diagnose(facts(OK, instances=parts(), refused=logs, **MODEL)).healthy
+    found = diagnosis.diagnose(facts(OK, instances=parts(worker=LOOPS), refused=logs, **MODEL))
+    assert (found.cause, found.services) == ("credentials_refused", ("worker",))
+
+
+def test_an_invalid_env_says_which_variables_to_correct() -> None:
+    named = [FINDING, {**FINDING, "variable": "DB_PASSWORD"}, {**FINDING, "rule": "too_short"}]
+    found = diagnosis.diagnose(facts(REFUSED, env={"findings": named}))
+    assert found.about == "SUPABASE_SERVICE_KEY, DB_PASSWORD"
+    assert diagnosis.diagnose(facts(REFUSED, env={"findings": [{**FINDING, "variable": ".env"}]})).about == ""
+
+
+BY_HAND = {"app": "/root/shop", "db": "/root/shop"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "changes", "by_hand", "cause", "services"),
+    [
+        pytest.param(GATEWAY, {}, BY_HAND, "replaced_by_hand", ("app", "db"), id="it answers with errors"),
+        pytest.param(GATEWAY, {"app": GONE}, BY_HAND, "replaced_by_hand", ("app", "db"), id="not all are there yet"),
+        pytest.param(GATEWAY, {"db": EXITED}, BY_HAND, "replaced_by_hand", ("db",), id="its database does not run"),
+        pytest.param(GATEWAY, {"app": LOOPS}, {"worker": "/root"}, "crash_loop", ("app",), id="one that is not needed"),
+        pytest.param(OK, {}, BY_HAND, "healthy", (), id="users are served"),
+        pytest.param(OK, {"worker": EXITED}, BY_HAND, "replaced_by_hand", ("db",), id="a worker is down"),
+    ],
+)
+def test_an_app_that_was_replaced_by_hand_is_sick_for_that_reason(
+    answer: CheckResult, changes: dict[str, Any], by_hand: dict[str, str], cause: str, services: tuple[str, ...]
+) -> None:
+    found = diagnosis.diagnose(facts(answer, instances=parts(**changes), by_hand=by_hand, **MODEL))
+    assert (found.cause, found.services) == (cause, services)
+    if cause == "replaced_by_hand":
+        assert f"service {services[0]} was started by `docker compose` in /root/shop" in found.evidence
+        assert found.about == "/root/shop"
 
 
 def test_a_health_check_that_no_remedy_helps_does_not_explain_an_outage() -> None:

@@ -39,9 +39,11 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spe
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.run import CheckResult, ProbeResult
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import ladder
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
 
 from ..host import test_firewall as of_firewall
 from . import test_diagnosis as of_diagnosis
+from . import test_login_log as of_login_log
 
 KEY, OLDER = "Vq3mZk8TtPw2Lr9xHs5B", "Nw7cYd4JfGb6Ke1uQo0R"
 NOW = 1_750_000_000.0
@@ -146,6 +148,20 @@ def test_who_holds_a_port(
     assert health_facts.holders(8000) == held
 
 
+@pytest.mark.parametrize(
+    ("service", "held"), [("web", [OTHER]), ("old", [HELD, OTHER])], ids=["its own service", "a service that it had"]
+)
+def test_a_port_is_not_taken_by_a_new_container_of_the_service_that_publishes_it(
+    monkeypatch: pytest.MonkeyPatch, service: str, held: list[Any]
+) -> None:
+    """`docker compose up`, run by hand, may create it while the engine is asked."""
+    document = publishes("80/tcp")
+    document["Config"]["Labels"]["com.docker.compose.service"] = service
+    monkeypatch.setattr(procfs, "listeners", lambda _: [PROXY, OTHER])
+    monkeypatch.setattr(docker_containers, "inspected", lambda _: [document])
+    assert health_facts.holders(8000, ("blog", "web")) == held
+
+
 def test_without_the_engine_the_process_that_holds_a_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def silent(_: str) -> None:
         raise engine.EngineError("no answer")
@@ -186,6 +202,24 @@ def test_healthy_instances_that_haproxy_keeps_out(
     clock = Clock(now=lambda: NOW, monotonic=iter(range(100)).__next__, sleep=lambda _: None)
     found = health_facts._look_at_instances(balanced, found, lambda _: {**asked, "ok": ok}, clock, down_seconds)
     assert found["kept_out"] == reported
+
+
+@pytest.mark.parametrize(("released", "found"), [(True, {"app": "/root/shop"}), (False, {})])
+def test_who_was_started_without_the_overlay_since_the_first_release(
+    app: App, monkeypatch: pytest.MonkeyPatch, released: bool, found: dict[str, str]
+) -> None:
+    compose = "com.docker.compose."
+
+    def document(service: str, folder: str, files: str) -> dict[str, Any]:
+        labels = {f"{compose}service": service, f"{compose}project.working_dir": folder}
+        return {"Config": {"Labels": {**labels, f"{compose}project.config_files": files}}}
+
+    documents = [
+        document("app", "/root/shop", "/root/shop/compose.yaml"),
+        document("db", "/opt/shop", "/opt/shop/compose.yaml,/opt/shop/compose.hardened.yaml"),
+    ]
+    monkeypatch.setattr(release_store, "last_good", lambda _: {} if released else None)
+    assert health_facts._by_hand(app.paths, documents) == found
 
 
 REFUSED = {"name": "health", "ok": False, "kind": "refused", "reason": "refused", "status": None, "proves": "health"}
@@ -551,7 +585,72 @@ def test_a_service_that_logged_a_full_disk_before_it_ended(
     assert [one["service"] for one in found] == services
 
 
+LOGIN_REFUSED = 'error: password authentication failed for user "letters"'
+LOGS = {
+    "app": LOGIN_REFUSED,
+    "db": 'UTC [9] FATAL:  password authentication failed for user "letters"\n' * 2,
+    "cache": "WRONGPASS",
+}
+
+
+@pytest.mark.parametrize(
+    ("logs", "changes", "found"),
+    [
+        ({}, {}, [("app", "letters", "db", False, ["app", "db"])]),
+        ({"app": "Traceback"}, {}, [("db", "letters", "db", True, ["app", "db"])]),
+        ({}, {"app": {"state": "exited", "exit_code": 1}}, [("app", "letters", "db", False, ["app", "db"])]),
+        # What was killed says nothing of why, and what a container said long ago says nothing of now.
+        ({}, {"app": {"state": "exited", "exit_code": 137}}, [("db", "letters", "db", True, ["app", "db"])]),
+        ({"app": f"2026-01-02T03:00:00Z {LOGIN_REFUSED}"}, {}, [("db", "letters", "db", True, ["app", "db"])]),
+        ({}, {"db": {"stopped": True}}, []),
+    ],
+)
+def test_which_logins_were_refused_of_late(
+    app: App,
+    monkeypatch: pytest.MonkeyPatch,
+    logs: dict[str, str],
+    changes: dict[str, Any],
+    found: list[tuple[Any, ...]],
+) -> None:
+    said = {**LOGS, **logs}
+    now = "2026-01-02T03:04:05Z "
+    monkeypatch.setattr(
+        docker_project.Project,
+        "logs",
+        lambda _project, name, *_: "\n".join(
+            line if line.startswith("2026") else now + line for line in said[name].splitlines()
+        ),
+    )
+    instances = [
+        {
+            **INSTANCE,
+            **{"service": name, "name": f"shop-{name}-1", "id": name, "state": "running", "stopped": False},
+            **{"image": {"db": "postgres:17", "cache": "redis:8"}.get(name, "shop"), "ports": []},
+            **changes.get(name, {}),
+        }
+        for name in ("app", "db", "cache")
+    ]
+    given = facts(
+        app,
+        instances=instances,
+        environments=[{"URL": "postgres://letters:x@db/shop"}, {"POSTGRES_USER": "letters"}, {"OTHER": "letters1"}],
+        services=["app", "cache", "db"],
+        needs={"app": ["cache", "db"]},
+        stateful=["cache", "db"],
+        proxies=[],
+        one="",
+        balanced="",
+        probe=Balanced.result(False, "status", 500),
+        at=of_login_log.NOW,
+    )
+    refused = health_facts._refused_logins(app.paths, given)
+    keys = ("service", "user", "server", "by_server", "users_of")
+    assert [tuple(cast(Any, one)[key] for key in keys) for one in refused] == found
+    assert all(not one["open"] for one in refused)
+
+
 INSTANCE: dict[str, Any] = {
+    "image": "shop",
     "job_done": False,
     "health": "",
     "restarts": 0,

@@ -57,6 +57,9 @@ ASKED = [
     ("after files were put back, the engine is still started", "engine_down", [LAST_GOOD_ENV], EVERY, START_ENGINE),
     ("an upstream is not restarted", "upstream_down", [], EVERY, ""),
     ("a process that has the port is not stopped", "port_taken", [], EVERY, ""),
+    ("a refused login gets the last good env", "credentials_refused", [], ALL, LAST_GOOD_ENV),
+    ("then the containers are recreated with it", "credentials_refused", [LAST_GOOD_ENV], ALL, RECREATE),
+    ("a refused login alone is a person's", "credentials_refused", [], {RESTART, PROVED_ENV}, ""),
 ]
 
 
@@ -199,6 +202,36 @@ def test_every_cause_is_handled() -> None:
     )
     assert set(ladder.NEXT_STEP) <= set(diagnosis.MEANING)
     assert {remedy for rungs in LADDERS.values() for remedy in rungs} == EVERY
+
+
+NEXT: list[tuple[str, str, ladder.Decision, str]] = [
+    ("a pause between two attempts", "hung", ladder.Decision("wait", seconds=40.0, why="too fresh"), "at 15:07:20 UTC"),
+    ("a container that starts", "hung", ladder.Decision("wait", seconds=0.3, why="just started"), "within 10 s"),
+    ("another run has the lock", "hung", ladder.Decision("hold", why="a deploy holds it"), "within 10 s"),
+    (
+        "an upstream that is down",
+        "upstream_down",
+        ladder.Decision("hold", why=HOLD["upstream_down"]),
+        "Look at the service that is named. The watcher notices by itself",
+    ),
+    ("a pause, of the same", "upstream_down", ladder.Decision("hold", why="paused: a new disk"), "within 10 s"),
+]
+
+
+@pytest.mark.parametrize(("cause", "decision", "says"), [c[1:] for c in NEXT], ids=[c[0] for c in NEXT])
+def test_while_the_watcher_works_on_it_it_says_what_it_does_next(
+    cause: str, decision: ladder.Decision, says: str
+) -> None:
+    found = ladder.next_of_watcher(cause, decision, "", 1_750_000_000.0)
+    assert says in found
+    assert ("nothing to do for you" in found) is (decision.why != HOLD.get(cause))
+    assert "correct the app" not in found
+
+
+def test_the_next_step_names_what_the_diagnosis_knows() -> None:
+    assert ladder.next_step("env_invalid", "DB_PASSWORD, KEY").startswith("Correct DB_PASSWORD, KEY in the vault")
+    assert ladder.next_step("env_invalid").startswith("Correct what the evidence names in the vault")
+    assert "letters@db (PostgreSQL)" in ladder.next_step("credentials_refused", "letters@db (PostgreSQL)")
 
 
 @pytest.mark.parametrize(

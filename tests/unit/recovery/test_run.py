@@ -16,7 +16,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, iso, moment
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import hold_lock
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.variable import Variable
-from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import adoption_record, rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import images as docker_images
@@ -37,7 +37,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.probe.run impor
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents, state
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import remedies
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import run as recovery
-from ansible_collections.christmas.selfheal.plugins.module_utils.recovery.ladder import Policy
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery.ladder import Decision, Policy
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store import Release
 
@@ -317,6 +317,153 @@ def test_an_env_that_replaced_a_folder_stays_after_a_failure(world: World) -> No
     world.container, world.broken_up = None, True
     assert not recover(world, {"KEY": GOOD})["healthy"]
     assert dotenv.parse(world.read()) == {"KEY": GOOD}
+
+
+def watch(world: World) -> recovery.Outcome:
+    """One look of the watcher, when all pauses are over."""
+    world.now += 400.0
+    failed = moment(world.clock.now(), world.clock.monotonic())
+    return recover(world, watch=recovery.Watch(Policy(), health_facts.Seen(), failed))
+
+
+@pytest.mark.parametrize(
+    ("env", "runs_with", "state", "remedies_done"),
+    [
+        pytest.param(GOOD, GOOD, "restarting", [], id="the server's password was changed"),
+        pytest.param(OTHER, OTHER, "restarting", ["last_good_env", "recreate"], id="the env was changed"),
+        pytest.param(GOOD, OTHER, "restarting", ["recreate"], id="the env is good, and it runs with another"),
+        pytest.param(GOOD, GOOD, "exited", ["up"], id="it does not run"),
+    ],
+)
+@pytest.mark.parametrize("accepted", [True, False], ids=["the good one is accepted", "nothing is accepted"])
+def test_a_refused_login_is_no_reason_to_restart_what_would_log_in_alike(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    env: str,
+    runs_with: str,
+    state: str,
+    remedies_done: list[str],
+    accepted: bool,
+) -> None:
+    def documents(project: Project, timeout: float = 10.0) -> list[docker_containers.Document]:
+        found: Any = list_them(project, timeout)
+        for one in found:
+            now = iso(world.now)
+            one["State"] = {**one["State"], "StartedAt": now, "FinishedAt": now}
+            if not world.alive:
+                one["State"]["Status"] = state
+        return cast("list[docker_containers.Document]", found)
+
+    list_them, said = Project.documents, 'error: password authentication failed for user "shop"'
+    monkeypatch.setattr(Project, "documents", documents)
+    monkeypatch.setattr(Project, "logs", lambda *_: f"{iso(world.now)} {said} {(world.container or {}).get('KEY')}")
+    world.deploy(GOOD)
+    if env != GOOD:
+        world.write(f"KEY={env}\n")
+    world.container = {"KEY": runs_with}
+    world.accepts = GOOD if accepted and runs_with != GOOD else LEAKED
+    first = watch(world)
+    assert first["cause"] == "credentials_refused"
+    assert names(first) == remedies_done
+    if first["healthy"]:
+        assert world.accepts == GOOD
+        return
+    assert "The login of shop@PostgreSQL is refused" in first["next_step"]
+    assert first["decision"]["kind"] == "escalate"
+    record = incidents.latest(world.app.paths.incidents)
+    assert record is not None
+    assert (record["about"], record["escalated"]) == ("shop@PostgreSQL", True)
+    assert runs_with not in json.dumps(record)
+    # What does not run is started now and then: the password may be right by now. Nothing else is touched.
+    assert [names(watch(world)) for _ in range(2)] == [["up"] if state == "exited" else []] * 2
+    world.accepts = world.container["KEY"]
+    assert watch(world)["healthy"]
+
+
+def test_a_person_is_advised_once_the_incident_is_left_to_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.deploy(GOOD)
+    world.accepts = OTHER
+    wait = Decision("wait", seconds=40.0, why="too fresh")
+    decisions = iter([wait, Decision("escalate", why="all was tried"), wait])
+    monkeypatch.setattr(recovery, "decide", lambda *_: next(decisions))
+    said = []
+    for _ in range(3):
+        outcome = watch(world)
+        record = incidents.latest(world.app.paths.incidents)
+        assert record is not None
+        assert record["next_step"] == outcome["next_step"]
+        said.append(outcome["next_step"])
+    assert "nothing to do for you yet" in said[0]
+    assert all("correct the app" in step for step in said[1:])
+
+
+def replace_by_hand(world: World, monkeypatch: pytest.MonkeyPatch, age: float) -> None:
+    """Let the container look as if it had been created by `docker compose` in another folder, so many seconds ago."""
+
+    def documents(project: Project, timeout: float = 10.0) -> list[docker_containers.Document]:
+        found: Any = list_them(project, timeout)
+        for one in found:
+            one["Config"]["Labels"].update(labels)
+            one["State"]["StartedAt"] = iso(world.now - age)
+        return cast("list[docker_containers.Document]", found)
+
+    compose = "com.docker.compose.project."
+    labels = {f"{compose}config_files": "/root/shop/compose.yaml", f"{compose}working_dir": "/root/shop"}
+    list_them = Project.documents
+    monkeypatch.setattr(Project, "documents", documents)
+    good: dict[str, Any] = {
+        "images": {"web": "sha256:1"},
+        "contexts": [],
+        "files": {},
+        "names": {},
+        "id": "r1",
+        "env": "",
+    }
+    monkeypatch.setattr(release_store, "last_good", lambda _: good)
+    monkeypatch.setattr(release_store, "changed", lambda *_: False)
+    monkeypatch.setattr(Project, "put_back_images", lambda *_: commands.Result(1, "", "none"))
+
+
+@pytest.mark.parametrize(
+    ("age", "cause"), [(2.0, "replaced_by_hand"), (86400.0, "container_missing")], ids=["lately", "long ago"]
+)
+def test_an_outage_that_began_when_it_was_replaced_by_hand_is_called_so(
+    world: World, monkeypatch: pytest.MonkeyPatch, age: float, cause: str
+) -> None:
+    """While `docker compose` works, the containers are gone; no remedy is applied."""
+    seen: list[Any] = []
+    adoption_record.write(world.app.paths, adoption_record.Origin("/root/shop", ["compose.yaml"], []), is_done=True)
+    monkeypatch.setattr(
+        engine, "changed_by_hand", lambda _, folders: seen.extend(folders) or "`docker compose up` runs on the app"
+    )
+    world.deploy(GOOD)
+    container, world.container = world.container, None
+    replace_by_hand(world, monkeypatch, age)
+
+    def look() -> recovery.Outcome:
+        world.now += 1.0
+        failed = moment(world.clock.now(), world.clock.monotonic())
+        return recover(world, watch=recovery.Watch(Policy(), health_facts.Seen(), failed))
+
+    outcome = look()
+    assert (outcome["healthy"], names(outcome), outcome["decision"]["kind"]) == (False, [], "hold")
+    assert seen == [world.app.paths.directory, "/root/shop"]
+    world.container = container
+    assert look()["healthy"]
+    record = incidents.latest(world.app.paths.incidents)
+    assert record is not None
+    assert (record["cause"], record["remedies"]) == (cause, [])
+
+
+def test_a_sick_app_that_was_replaced_by_hand_gets_its_release_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.deploy(GOOD)
+    world.container = {"KEY": OTHER}
+    replace_by_hand(world, monkeypatch, 600.0)
+    monkeypatch.setattr(engine, "changed_by_hand", lambda *_: "")
+    outcome = watch(world)
+    assert (outcome["healthy"], outcome["cause"], names(outcome)) == (True, "replaced_by_hand", ["up"])
 
 
 @pytest.mark.parametrize("by_hand", [True, False])

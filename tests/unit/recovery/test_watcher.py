@@ -894,6 +894,33 @@ def test_the_alert_for_a_timer_stays_until_the_timer_was_checked(world: World, m
     ]
 
 
+def test_services_that_were_replaced_by_hand_are_reported_once_until_the_release_runs(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, known = {"app": "/root/shop"}, [None]
+    monkeypatch.setattr(ServiceWatch, "by_hand", lambda _: found if known[0] else {})
+    monkeypatch.setattr(ServiceWatch, "known", lambda _: known[0])
+    it = world.watcher(alertmanager="http://127.0.0.1:9093")
+    before = alert_outbox.add([], alert_messages.replaced_by_hand("shop", it.app.host, found, "en"), world.now)
+    state.save(it.app.paths.state, {**state.empty(), "outbox": before}, it.app.paths.spare)
+    monkeypatch.setattr(it, "_post", lambda _: True)
+
+    def ends() -> list[bool]:
+        memory, _ = state.load(it.app.paths.state, it.app.paths.spare)
+        ours = [one for one in memory["outbox"] if one["alert"]["labels"]["alertname"] == alert_messages.BY_HAND]
+        return [one["end"] is not None for one in ours]
+
+    it.turn()
+    assert ends() == [False], "nothing is known yet, so the alert of the watcher before stays"
+    known[0] = cast(Any, service_watch.Known(world.now, (), frozenset()))
+    world.turns(it, 5)
+    assert ends() == [False]
+    assert capsys.readouterr().out.count("docker compose up` in /root/shop") == 1
+    found.clear()
+    world.turns(it, 5)
+    assert ends() in ([True], [])
+
+
 def test_only_one_watcher_of_an_app_runs(world: World) -> None:
     config = world.config()
     path = str(Path(world.root, "run/selfheal/shop.watcher.lock"))

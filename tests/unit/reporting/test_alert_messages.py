@@ -197,6 +197,10 @@ LABELS = [
         ("SelfhealTimerStopped", "timer", "warning", "timer-812"),
     ),
     (
+        alert_messages.replaced_by_hand("shop", "web1", {"app": "/root/shop"}, "en"),
+        ("SelfhealReplacedByHand", "by_hand", "warning", "by-hand"),
+    ),
+    (
         alert_messages.bad_certificate("shop", "web1", CERTIFICATE, "en"),
         ("SelfhealCertificateNotRenewed", "certificate", "critical", f"certificate-{NOW:.0f}"),
     ),
