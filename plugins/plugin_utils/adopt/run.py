@@ -119,7 +119,8 @@ def prepare(
             front.write(where.inventory, found["front"])
     folders = plan.Folders(where.shown, f"{where.shown}/{_INVENTORY}", where.host)
     left = [f"Not in the inventory: {line}" for line in done.report.left]
-    text = plan.render(found, received, folders, [*done.report.written, *left], is_balanced)
+    known: Adoption = {**found, "notes": [*found["notes"], *done.report.notes]}
+    text = plan.render(known, received, folders, [*done.report.written, *left], is_balanced)
     stays = [name for name in received.new if name != received.env]
     return Prepared(text, done.report.to_do, bool(stays) or done.changed)
 

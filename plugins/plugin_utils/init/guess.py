@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose import merged_values
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv, rules
 from ansible_collections.christmas.selfheal.plugins.module_utils.env.variables import NAME, TableError
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import checks, kinds, mounts
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import advice, checks, kinds, mounts
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import services as compose
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import (
     Entry,
@@ -80,7 +80,9 @@ def guess(project: Project, now: float) -> Guessed:
     known = {name: value for name, value in values.items() if name not in unfilled and value}
     guessed = checks.guess(project, known)
     left += mounts.sentences(project.mounted)
-    return Guessed(entries, guessed.rows, guessed.checks, guessed.known, left, flaws)
+    env = {name: one.value for name, one in project.env.items()}
+    notes = advice.unnamed_data(project.services, env, project.files[0]) + advice.public_ports(project.ports, env)
+    return Guessed(entries, guessed.rows, guessed.checks, guessed.known, left, flaws, notes)
 
 
 # --- variables --------------------------------------------------------------------------------------------------------

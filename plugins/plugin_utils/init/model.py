@@ -139,6 +139,7 @@ class Guessed(NamedTuple):
     :arg known: services that need no row, with the reason.
     :arg left: what stays where it is, with the reason, a sentence each.
     :arg flaws: placeholders, missing values, and values that a deploy would refuse.
+    :arg notes: what to know of the project before a deploy, a sentence each.
     """
 
     variables: Sequence[Entry]
@@ -147,6 +148,7 @@ class Guessed(NamedTuple):
     known: Mapping[str, str]
     left: Sequence[str]
     flaws: Sequence[Flaw]
+    notes: Sequence[str]
 
 
 class Target(NamedTuple):

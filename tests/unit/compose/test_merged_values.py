@@ -174,6 +174,22 @@ def test_notes_say_once_what_is_not_validated_and_what_is_a_default() -> None:
     ]
 
 
+# id, the value as the compose file has it and as it is merged, whether it is only looked at for placeholders
+DERIVED = [
+    ("an address with a validated password", "postgres://a:${API_KEY}@db/a", f"postgres://a:{KEY}@db/a", False),
+    ("a validated secret under another name", "${API_KEY:?required}", KEY, False),
+    ("another password", "postgres://a:${MORE}@db/${API_KEY}", f"postgres://a:{OTHER}@db/{KEY}", True),
+    ("a variable that the table does not list", "${MORE}", OTHER, True),
+    ("a password in the file", f"postgres://a:{OTHER}@db/a", f"postgres://a:{OTHER}@db/a", True),
+]
+
+
+@pytest.mark.parametrize(("text", "value", "noted"), [row[1:] for row in DERIVED], ids=[row[0] for row in DERIVED])
+def test_a_value_made_of_a_validated_secret_is_validated(text: str, value: str, noted: bool) -> None:
+    notes = judge(web(DATABASE_PASSWORD=value), web(DATABASE_PASSWORD=text)).notes
+    assert bool(notes) is noted, notes
+
+
 # --- real Compose ----------------------------------------------------------------------------------------------------
 
 IMAGE = "selfheal-lab/host:prepared"
