@@ -57,10 +57,15 @@ class Problem(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What must be refused, and what people should know."""
+    """What must be refused, and what people should know.
+
+    :arg in_files: the secrets that the project's own files hold, so that no rule of the table validates them: names of
+        variables, each with its service.
+    """
 
     problems: list[Problem]
     notes: list[str]
+    in_files: list[tuple[str, str]]
 
 
 class ValuesError(OverlayError):
@@ -127,8 +132,9 @@ def judge(
     problems += [problem for problem in _judge_env_files(files.env, table) if problem.where not in known]
     problems += _judge_secret_files(files.secrets)
     secret = [given for given in unlisted if _holds_secret(given)]
-    validated = [given for given in secret if _is_validated(given, written.get(given.service), table, env)]
-    return Verdict(problems, _notes(differing, secret, validated))
+    in_files = [given for given in secret if not _is_validated(given, written.get(given.service), table, env)]
+    named = list(dict.fromkeys((given.name, given.service) for given in in_files))
+    return Verdict(problems, _notes(differing, secret, in_files), named)
 
 
 def require(verdict: Verdict) -> list[str]:
@@ -269,11 +275,11 @@ def _judge_secret_files(secrets: Mapping[str, str]) -> list[Problem]:
     return found
 
 
-def _notes(differing: Sequence[Given], secret: Sequence[Given], validated: Sequence[Given]) -> list[str]:
+def _notes(differing: Sequence[Given], secret: Sequence[Given], in_files: Sequence[Given]) -> list[str]:
     said = {
         "the compose file overrides .env for": differing,
         "well-known defaults are the value of": [given for given in secret if _is_default(given)],
-        f"not in {TABLE}, so only looked at for placeholders": [given for given in secret if given not in validated],
+        f"not in {TABLE}, so only looked at for placeholders": in_files,
     }
     return [f"{what}: {_shown(found)}" for what, found in said.items() if found]
 

@@ -339,7 +339,7 @@ def asked_ports(checks: Sequence[Check], values: Mapping[str, str]) -> set[int]:
     """
     found = set()
     for check in checks:
-        url = _replace(check.url, {**{name: "" for name in check.needs}, **values})
+        url = _replace(check.url, {**dict.fromkeys(check.needs, ""), **values})
         where = address(url)
         if where:
             found.add(where.port)

@@ -19,7 +19,7 @@ def unnamed_data(services: Mapping[str, Spec], values: Mapping[str, str], file: 
     :arg file: the compose file, as messages call it.
     """
     return [
-        f"{service} stores its data in {folder}, where no named volume is: they are lost when its container is removed. "
+        f"{service} stores its data in {folder}, where no named volume is: it is lost when its container is removed. "
         f'Fix, in {file}: add `volumes: ["{service}-data:{folder}"]` to {service}, and `{service}-data:` to the '
         "`volumes:` of the whole file. A new volume is empty, so back up first what is there already"
         for service, spec in services.items()

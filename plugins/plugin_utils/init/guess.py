@@ -75,7 +75,9 @@ def guess(project: Project, now: float) -> Guessed:
     secret = {name for name, one in guesses.items() if one.variable.secret}
     flaws = [_flaw(one, places[one["variable"]], one["variable"] in secret) for one in findings]
     flaws += [_misnamed(one) for one in project.env.values() if not NAME.fullmatch(one.name)]
-    flaws += _flaws_of_deploy(project, list(rows.values()), values, unfilled, now)
+    verdict = _judge_as_a_deploy(project, list(rows.values()), values, unfilled, now)
+    flaws += [_flaw_of_problem(project, one) for one in verdict.problems]
+    left += _in_compose_files(project, verdict)
     entries = [_entry(one, guesses[one.name], rows[one.name], unfilled) for one in found]
     known = {name: value for name, value in values.items() if name not in unfilled and value}
     guessed = checks.guess(project, known)
@@ -125,6 +127,21 @@ def _stays(project: Project, file: str, names: Sequence[str]) -> str:
         f"{said}, where it holds {', '.join(secret)} in plain text. To move a secret into the vault: move its line to "
         f".env, write `{first}: ${{{first}}}` under `environment:` of the service, and run init again."
     )
+
+
+def _in_compose_files(project: Project, verdict: merged_values.Verdict) -> list[str]:
+    """Say which secrets the compose files hold themselves, and what would move them into the vault."""
+    refused = {problem.where.rpartition(": ")[2] for problem in verdict.problems}
+    readers: dict[str, list[str]] = {}
+    for name, service in verdict.in_files:
+        if name in compose.environment(project.services[service]) and name in project.literal and name not in refused:
+            readers.setdefault(name, []).append(service)
+    return [
+        f"{name} stays in {project.literal[name]}, in plain text, for {', '.join(named)}: only placeholders are looked "
+        f"for. To move it into the vault: put {name} with its value into .env, write `{name}: ${{{name}}}` in its "
+        "place, and run init again."
+        for name, named in readers.items()
+    ]
 
 
 def _guess(found: _Found, now: float) -> Guess:
@@ -202,9 +219,9 @@ def _misnamed(setting: Setting) -> Flaw:
     return Flaw(setting.name, str(setting.place), reason, "set it under `environment:` of its service")
 
 
-def _flaws_of_deploy(
+def _judge_as_a_deploy(
     project: Project, rows: Sequence[Row], values: Mapping[str, str], unfilled: set[str], now: float
-) -> list[Flaw]:
+) -> merged_values.Verdict:
     """What the containers would get, judged as a deploy does. A value that is not there yet counts as a good one."""
     missing = {one.name for one in project.uses if not values.get(one.name) and one.operator not in _OPTIONAL}
     env = {**values, **{name: _good(name) for name in (*unfilled, *missing)}}
@@ -225,8 +242,7 @@ def _flaws_of_deploy(
         # As `docker compose config` prints them, where a `$` is doubled.
         merged[service] = {"environment": {name: value.replace("$", "$$") for name, value in got.items()}}
     table = rules.parse_table(list(rows))
-    verdict = merged_values.judge(table, env, merged, project.services, merged_values.Files(files), now)
-    return [_flaw_of_problem(project, one) for one in verdict.problems]
+    return merged_values.judge(table, env, merged, project.services, merged_values.Files(files), now)
 
 
 def _good(name: str) -> str:

@@ -130,12 +130,12 @@ def test_innocent(name: str) -> None:
 def test_the_validated_value_is_not_a_difference() -> None:
     dollars = "pa$$word$5" + noise("dollar", 20)
     merged = web(API_KEY=dollars.replace("$", "$$"), PORT="8000", SMTP_PASSWORD="")
-    assert judge(merged, API_KEY=dollars) == merged_values.Verdict([], [])
+    assert judge(merged, API_KEY=dollars) == merged_values.Verdict([], [], [])
 
 
 def test_an_override_of_a_plain_value_is_noted() -> None:
     verdict = judge({"web": {"environment": {"PORT": "8000"}}, "admin": {"environment": {"PORT": "9000"}}})
-    assert verdict == merged_values.Verdict([], ["the compose file overrides .env for: PORT (admin)"])
+    assert verdict == merged_values.Verdict([], ["the compose file overrides .env for: PORT (admin)"], [])
 
 
 def test_the_source_of_a_problem_is_named() -> None:

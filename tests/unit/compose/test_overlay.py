@@ -573,7 +573,9 @@ def test_weak_points(spec: dict[str, Any], said: str) -> None:
 
 
 def test_the_ports_of_the_web_entry_are_public_by_intent() -> None:
-    ports = {name: {"ports": [{"target": one, "published": str(one)} for one in ports]} for name, ports in PORTS.items()}
+    ports = {
+        name: {"ports": [{"target": one, "published": str(one)} for one in ports]} for name, ports in PORTS.items()
+    }
     assert [text.partition(" on every")[0] for text in weak_points(ports, asked={80, 8000})] == [
         "api publishes port 9000",
         "db publishes port 5432",

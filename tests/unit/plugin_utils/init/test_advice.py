@@ -57,7 +57,7 @@ def test_a_database_without_a_named_volume(spec: dict[str, Any], folder: str) ->
 
 
 def test_public_ports_are_said_once() -> None:
-    services = {
+    services: dict[str, dict[str, Any]] = {
         "web": {"ports": ["${PORT}:80", "443:443", "443:443/udp"]},
         "db": {"ports": [{"target": 5432, "published": 5432, "host_ip": "0.0.0.0"}]},
         "admin": {"ports": ["127.0.0.1:8080:80", "9000"]},

@@ -200,8 +200,8 @@ Written to deploy:
 App shop: 1 service, 2 variables (1 in the vault), 1 check.
 
 To know:
-  - Public, past the host's firewall: port 3000 (web). To close one, put an address in front of it in the compose file: \
-"127.0.0.1:…"
+  - Public, past the host's firewall: port 3000 (web). To close one, put an address \
+in front of it in the compose file: "127.0.0.1:…"
 
 To do first:
   - deploy/hosts.yml: replace the example 192.0.2.10 by your server's address
