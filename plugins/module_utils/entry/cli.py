@@ -125,7 +125,7 @@ def _probe(given: argparse.Namespace, root: str) -> int:
 
 def _recover(given: argparse.Namespace, root: str) -> int:
     config = config_of(given, root)
-    outcome = recover(config.app, check=given.check)
+    outcome = recover(config.app, check=given.check, say=lambda text: print(text, file=sys.stderr, flush=True))
     if given.json:
         print(json.dumps(outcome, indent=2))
     else:

@@ -70,8 +70,15 @@ def place(to: str, app: str, host: str, here: str) -> Place:
     :arg to: what the user named, "" for a folder of the app's name.
     """
     path = os.path.abspath(os.path.join(here, os.path.expanduser(to or app)))
-    shown = os.path.relpath(path, here)
-    return Place(path, path if shown.startswith("../..") else f"./{shown}", host)
+    return Place(path, _shown(path, here), host)
+
+
+def _shown(path: str, here: str) -> str:
+    """A path as commands of this folder take it."""
+    relative = os.path.relpath(path, here)
+    if relative.startswith("../.."):
+        return path
+    return relative if relative.startswith(".") else f"./{relative}"
 
 
 def is_known(where: Place, found: Adoption) -> bool:

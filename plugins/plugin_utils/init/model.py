@@ -156,7 +156,7 @@ class Target(NamedTuple):
 
     :arg path: the folder, absolute; `shown` is how messages call it.
     :arg source: the project's folder seen from it; `exclude`: it seen from the project's folder, "" when it is outside.
-    :arg address: of the host, "" for the example; `user`: "" for root.
+    :arg address: of the host, "" for the example; `user`: "" for root; `name`: how the inventory calls it.
     :arg collections: the folder that this collection was loaded from, "" for one that Ansible finds by itself.
     :arg has_password_file: whether the vault's password is a file in the folder.
     :arg connection: what else Ansible needs to connect to the host: names of its variables, and their values.
@@ -170,6 +170,7 @@ class Target(NamedTuple):
     user: str
     collections: str
     has_password_file: bool
+    name: str
     connection: Sequence[tuple[str, object]] = ()
 
 
