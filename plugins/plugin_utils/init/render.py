@@ -233,7 +233,7 @@ def _checks(project: Project, guessed: Guessed) -> str:
     return (
         f"---\n{BY_INIT} from {_named(project)}. The checks of each release, in order; they run on the server.\n"
         "# ${NAME} is a variable of the .env. Add what a user does: a login, a request for data. A published\n"
-        "# port that a check asks is public on purpose; of other ports that are open to every machine, a deploy warns.\n"
+        "# port that a check asks is public on purpose; a deploy warns of others that are open to every machine.\n"
         f"{none}{_listed(checks(guessed.checks), '[]')}"
     )
 
