@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.errors import AnsibleFilterError
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import atomic_write
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
@@ -100,15 +99,20 @@ def test_the_target_is_read(
 ) -> None:
     known = {"web1": {"ansible_host": "10.0.0.9", "ansible_user": "joe"}}
     found = adopt_target(text, known)
-    assert found == {"name": name, "folder": folder, "inventory_host": inventory_host, "variables": variables}
+    assert found == {
+        "problem": "",
+        "name": name,
+        "folder": folder,
+        "inventory_host": inventory_host,
+        "variables": variables,
+    }
 
 
 @pytest.mark.parametrize(
     "text", ["", "10.0.0.5:shop", "joe@", "-oProxyCommand=x:/y", "a b:/x", "/root/shop", "ssh://root@10.0.0.5/x"]
 )
-def test_what_is_no_target_is_refused(text: str) -> None:
-    with pytest.raises(AnsibleFilterError, match="write -e adopt=HOST:/root/myapp"):
-        adopt_target(text, {})
+def test_what_is_no_target_is_a_problem(text: str) -> None:
+    assert "write -e adopt=HOST:/root/myapp" in adopt_target(text, {})["problem"]
 
 
 # --- the files and the inventory --------------------------------------------------------------------------------------
