@@ -78,6 +78,14 @@ def prepare(found: Adoption, where: run.Place, check: bool = False, in_front: bo
     return run.prepare(found, where, request, 0.0, lambda _project: None, check, in_front)
 
 
+@pytest.mark.parametrize(
+    ("to", "shown"),
+    [("", "./shop"), ("a/./b", "./a/b"), ("../x", "../x"), (".", "."), ("/srv/../opt/x", "/opt/x")],
+)
+def test_a_folder_is_shown_without_a_detour(to: str, shown: str) -> None:
+    assert run.place(to, "shop", "10.0.0.5", "/root/work/here").shown == shown
+
+
 # --- the target -------------------------------------------------------------------------------------------------------
 
 

@@ -143,6 +143,25 @@ def test_the_files(tmp_path: Path, init: Init) -> None:
     assert "vault_password_file = .vault-password\n" in (tmp_path / "deploy/ansible.cfg").read_text()
 
 
+@pytest.mark.parametrize(
+    ("host", "app", "name"),
+    [
+        ("10.0.0.5", "shop", "shop1"),
+        ("10.0.0.5", "shop2", "shop2-1"),
+        ("fe80::1", "shop", "shop1"),
+        ("", "shop", "shop1"),
+        ("joe@web.example", "shop", "web.example"),
+        ("web1", "shop2", "web1"),
+        ("localhost", "shop", "shop1"),
+    ],
+)
+def test_the_inventory_calls_the_host_as_ssh_does(tmp_path: Path, init: Init, host: str, app: str, name: str) -> None:
+    put(tmp_path, {"compose.yaml": COMPOSE, ".env": ENV})
+    init(host=host, app=app)
+    hosts = yaml.safe_load((tmp_path / "deploy/hosts.yml").read_text())
+    assert list(hosts["backends"]["hosts"]) == [name]
+
+
 def test_lines_are_short(tmp_path: Path, init: Init) -> None:
     """As yamllint wants them, and as they fit on a screen; a long value stays on its line."""
     for number, stack in enumerate(STACKS.values()):
