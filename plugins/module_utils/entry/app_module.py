@@ -61,7 +61,7 @@ def app_of(params: Params) -> App:
 
 
 def require_cared_for(paths: AppPaths) -> None:
-    """Refuse an app of which this host has nothing of ours: what is written for it would be for nobody.
+    """Refuse an app of which this host has nothing of ours: no one takes care of it.
 
     :raises AppError: it was never deployed, or it was removed.
     """

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
-# PostgreSQL, MySQL and MariaDB; and Redis, which takes its password anew at each start.
+# PostgreSQL, MySQL and MariaDB; and Redis, whose password is the one of its start.
 _KEPT_PASSWORD = re.compile("password authentication failed|Access denied for user")
 _OTHER_PASSWORD = re.compile("WRONGPASS")
 
