@@ -21,6 +21,7 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render imp
     HOSTS,
     PASSWORD_FILE,
 )
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.shown_path import shown_path
 
 _INVENTORY = "deploy"
 _MEMORY = "/dev/shm"
@@ -74,11 +75,8 @@ def place(to: str, app: str, host: str, here: str) -> Place:
 
 
 def _shown(path: str, here: str) -> str:
-    """A path as commands of this folder take it."""
-    relative = os.path.relpath(path, here)
-    if relative.startswith("../.."):
-        return path
-    return relative if relative.startswith(".") else f"./{relative}"
+    shown = shown_path(path, here)
+    return shown if shown.startswith((".", "/")) else f"./{shown}"
 
 
 def is_known(where: Place, found: Adoption) -> bool:

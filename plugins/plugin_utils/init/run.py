@@ -25,6 +25,7 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model impo
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import HOSTS, PASSWORD_FILE, VAULT
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.report import Command, Report, report
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.vault import Identity, Vault
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.shown_path import shown_path
 
 _FOLDER = "deploy"
 _ENCRYPTED = "$ANSIBLE_VAULT;"
@@ -161,10 +162,9 @@ def _target(request: Request, project: Project, path: str, has_file: bool) -> Ta
         )
     address = found["address"].strip("[]") if found else ""
     below = os.path.relpath(path, project.folder)
-    shown = os.path.relpath(path, request.here)
     return Target(
         path=path,
-        shown=path if shown.startswith("../..") else shown,
+        shown=shown_path(path, request.here),
         # As the system resolves it: the folder may be a link to another place.
         source=os.path.relpath(os.path.realpath(project.folder), os.path.realpath(path)),
         exclude="" if below.startswith("..") else below,
