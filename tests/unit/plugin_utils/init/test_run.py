@@ -162,6 +162,19 @@ def test_the_inventory_calls_the_host_as_ssh_does(tmp_path: Path, init: Init, ho
     assert list(hosts["backends"]["hosts"]) == [name]
 
 
+def test_a_secret_that_is_moved_into_the_env_gets_into_the_vault(tmp_path: Path, init: Init) -> None:
+    compose = "services: {web: {image: x, environment: {A_TOKEN: %s}}}\n"
+    put(tmp_path, {"compose.yaml": compose % "kD8#vq2Zx"})
+    init()
+    variables = (tmp_path / "deploy/group_vars/all/variables.yml").read_text()
+    put(tmp_path, {"compose.yaml": compose % '"${A_TOKEN}"', ".env": "A_TOKEN='kD8#vq2Zx'\n"})
+    done = init()
+    assert done.files == ["group_vars/all/vault.yml"]
+    assert (tmp_path / "deploy/group_vars/all/variables.yml").read_text() == variables
+    assert "A_TOKEN" in str(done.diff)
+    assert not init().changed
+
+
 def test_lines_are_short(tmp_path: Path, init: Init) -> None:
     """As yamllint wants them, and as they fit on a screen; a long value stays on its line."""
     for number, stack in enumerate(STACKS.values()):
