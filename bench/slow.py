@@ -95,9 +95,11 @@ def docker(*words: str) -> str:
 def drilled(host: Host, faults: Sequence[str]) -> dict[str, Any]:
     """Drill, and return the report. Raises Trouble without one."""
     begun = time.time()
-    extra = json.dumps({"drill_faults": list(faults), "drill_rounds": 1})
+    folder = REPOSITORY / "reports"
+    given = {"drill_faults": list(faults), "drill_rounds": 1, "drill_reports_directory": str(folder)}
+    extra = json.dumps(given)
     _, out = hosts.play("playbooks/drill.yml", "-l", f"localhost,{host.name}", "-e", extra)
-    reports = [path for path in REPOSITORY.glob(f"reports/*-drill-{host.name}.json") if path.stat().st_mtime >= begun]
+    reports = [path for path in folder.glob(f"*-drill-{host.name}.json") if path.stat().st_mtime >= begun]
     if not reports:
         raise Trouble(f"the drill left no report:\n{out}")
     found: dict[str, Any] = json.loads(max(reports).read_text(encoding="utf-8"))

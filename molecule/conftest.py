@@ -100,7 +100,7 @@ def drilled(host: Any) -> Callable[[], tuple[dict[str, Any], dict[str, list[str]
 
     def read() -> tuple[dict[str, Any], dict[str, list[str]]]:
         name = f"molecule-{os.environ['MOLECULE_SCENARIO_NAME']}"
-        path = max((REPOSITORY / "reports").glob(f"*-drill-{name}.json"))
+        path = max((REPOSITORY / "molecule/shared/reports").glob(f"*-drill-{name}.json"))
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         wrong = {}
         for run in report["runs"]:

@@ -186,6 +186,7 @@ class ActionModule(ActionBase):
             collections=this_run.collections(),
             identities=[Identity(*one) for one in self._loader._vault.secrets or []],
             encrypt_identity=constants.DEFAULT_VAULT_ENCRYPT_IDENTITY or "",
+            name=str(self._variables.get("inventory_hostname", "")),
             connection=[
                 (name, kind(self._templar.template(self._variables[name])))
                 for name, kind in _CONNECTION.items()

@@ -14,12 +14,13 @@ import shlex
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import progress_path
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.messages import deployment
 
 PAUSE = 0.5
 """Seconds between two looks at the file."""
@@ -40,7 +41,17 @@ class ActionModule(ActionBase):
             ended = self._execute_module(
                 module_name=self.MODULE, module_args=dict(self._task.args), task_vars=variables
             )
-        return {**result, **ended}
+        return {**result, **self._shortened(ended)}
+
+    def _shortened(self, ended: dict[str, Any]) -> dict[str, Any]:
+        """Show the log of a failure once: Ansible shows the message twice, and each other key of the result."""
+        if "hints" not in ended:
+            return ended
+        shown = deployment.failure(cast(deployment.Failed, ended))
+        if shown.log:
+            self._display.display(shown.log)
+        kept = {key: value for key, value in ended.items() if key not in ("checks", "hints", "log", "steps")}
+        return {**kept, "msg": shown.msg}
 
     @contextmanager
     def _shown(self, name: str, app_name: str) -> Iterator[None]:

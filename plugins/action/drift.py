@@ -12,6 +12,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import report as drift_report
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import command_line, drift_control
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.shown_path import shown_path
 
 SPEC: dict[str, dict[str, Any]] = {
     "hosts": {"type": "list", "elements": "str", "required": True},
@@ -42,7 +43,7 @@ class ActionModule(ActionBase):
             said = f"{type(error).__name__}: {error}"
             message = f"the drift check itself failed, so it is not known whether the hosts have drifted ({said})"
             return {**result, "unreachable": True, "msg": message}
-        self._display.display(drift_report.screen(report, os.path.relpath(report["path"])))
+        self._display.display(drift_report.screen(report, shown_path(report["path"], os.getcwd())))
         return {**result, **drift_control.ending(report)}
 
     def _check(self) -> drift_report.Report:

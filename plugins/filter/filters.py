@@ -52,6 +52,7 @@ FILTERS: dict[str, dict[str, str]] = {
     "programs": {"program_path": "program_path"},
     "project_copies": {"check_options": "check_options", "project_copies": "project_copies"},
     "receivers": {"receiver_routes": "routes", "receiver_secrets": "secrets"},
+    "report_files": {"reports_folder": "reports_folder"},
     "restic_files": {"environment_lines": "environment_lines", "sftp_command": "sftp_command"},
     "scraping": {
         "backing_exporters": "exporters",

@@ -101,8 +101,8 @@ release:
   returned: success
   type: str
 steps:
-  description: What was done, with the seconds since the beginning.
-  returned: always
+  description: What was done, with the seconds since the beginning. It is shown while it is done.
+  returned: success
   type: list
   elements: dict
 differences:
@@ -112,13 +112,14 @@ differences:
   elements: str
 checks:
   description: The result of the checks.
-  returned: always
+  returned: success
   type: dict
-hints:
-  description: Lines for the inventory that would loosen what the app cannot live with.
+msg:
+  description:
+    - Why the release was not deployed, what serves now, and the next step, such as lines for the inventory that loosen
+      what the app cannot live with. The last lines of the log of what failed are shown before it.
   returned: failure
-  type: list
-  elements: str
+  type: str
 """
 
 import select
@@ -184,8 +185,8 @@ def deploy(module: AnsibleModule) -> dict[str, Any]:
         else:
             result = deployment.deploy(app, how, module.check_mode)
     except deployment.DeployError as error:
-        message = "\n".join([str(error), *error.hints])
-        raise ansible_no_log.Failed(message, hints=error.hints, checks=error.checks, steps=steps.done) from error
+        found = {"hints": error.hints, "log": error.log, "checks": error.checks, "steps": steps.done}
+        raise ansible_no_log.Failed(error.message, **found) from error
     diff = {"before": "", "after": "".join(f"{line}\n" for line in result["differences"])}
     return {**result, "diff": diff, "steps": steps.done}
 

@@ -11,7 +11,8 @@ version_added: 0.1.0
 description:
   - Reads the state, names the cause, and applies the remedies for that cause, mildest first, until the checks pass.
   - Keeps the evidence before the first remedy, and writes an incident under C(/var/lib/selfheal/<app>/incidents).
-  - A healthy app is left alone.
+  - A healthy app is left alone. One that is not under care on the host, as after M(christmas.selfheal.app_remove), is
+    refused.
   - When nothing helps, the env that was there is put back (unless containers run with the new one) and the
     module fails, saying what is left to a person.
 author: christmas.selfheal contributors
@@ -114,8 +115,10 @@ def recover(module: AnsibleModule) -> recovery.Outcome:
     given = module.params
     app = app_module.app_of(given)
     ansible_no_log.unmask(module, given["variables"], given["values"] or {})
+    app_module.require_cared_for(app.paths)
     values = app_module.validated(app.variables, given["values"])
-    outcome = recovery.recover(app, values, given["build"], given["deadline"], module.check_mode)
+    steps = app_module.Steps(app.name, module.log)
+    outcome = recovery.recover(app, values, given["build"], given["deadline"], module.check_mode, say=steps.say)
     if outcome["healthy"] or module.check_mode:
         return outcome
     raise ansible_no_log.Failed(

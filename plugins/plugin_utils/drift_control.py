@@ -161,7 +161,8 @@ def _check(how: How) -> Report:
     gone = drift_store.remember(state, findings, compared, begun)
     entries = {host: its["marks"] for host, its in seen.facts.items() if not its["problems"]}
     accepted = drift_store.accept(state, entries, how.accept)
-    notes = [f"{host} was accepted as it is now: this is its baseline for the next check" for host in accepted]
+    why = "as drift_accept asked" if how.accept else "since there was none"
+    notes = [f"{host}: recorded as it is now as the baseline of the next check, {why}" for host in accepted]
     if broken:
         notes.append(f"the check that began {iso(broken['begun'])} was killed before it could tell anything")
     _log(how, state, _found(findings, gone, accepted, state, how))
@@ -502,4 +503,5 @@ def _found(
             what = f"{one['role']}: {one['object']} ({one['what']}): {one['is']} instead of {one['should']}{who}"
             entries.append(_entry(how, now, "pending" if one["pending"] else "found", one["host"], what))
     entries += [_entry(how, now, "went away", *one.split(": ", 1)) for one in gone]
-    return entries + [_entry(how, now, "accepted", host, "the host as it is") for host in accepted]
+    event = "accepted" if how.accept else "baseline"
+    return entries + [_entry(how, now, event, host, "the host as it is") for host in accepted]

@@ -21,6 +21,8 @@ COLLECTION = "christmas.selfheal"
 WRONG, MISSING = 2, 127
 """Exit codes: no such command or inventory; ansible-playbook is not installed. Else it is the playbook's own."""
 
+# The inventory of a project of its own, from its folder or from the one above: what init writes, and common names.
+_OWN_INVENTORIES = ("hosts.yml", "deploy/hosts.yml", "hosts", "hosts.ini", "inventory.yml", "inventory.ini")
 _OPTIONS = "--check --diff --limit --tags --extra-vars --ask-vault-pass --vault-password-file --verbose"
 
 
@@ -97,9 +99,19 @@ def _shown(path: Path, place: Place) -> str:
     return str(path.relative_to(place.here)) if path.is_relative_to(place.here) else str(path)
 
 
-def environment(place: Place, given: Mapping[str, str]) -> dict[str, str]:
-    """What the command needs besides: from elsewhere, the clone's settings are not found by themselves."""
-    if not place.is_clone or "ANSIBLE_CONFIG" in given or (place.here / "ansible.cfg").is_file():
+def environment(place: Place, given: Mapping[str, str], inventory: str = "") -> dict[str, str]:
+    """What the command needs besides: settings that Ansible does not find by itself.
+
+    Those next to the inventory, which name the password of its vault; else, from another folder, those of the clone.
+
+    :arg inventory: the path that the command has, "" without one.
+    """
+    if "ANSIBLE_CONFIG" in given or (place.here / "ansible.cfg").is_file():
+        return {}
+    own = (place.here / inventory).parent / "ansible.cfg"
+    if inventory and own.is_file():
+        return {"ANSIBLE_CONFIG": str(own)}
+    if not place.is_clone:
         return {}
     settings = {
         "ANSIBLE_CONFIG": str(place.root / "ansible.cfg"),
@@ -125,7 +137,11 @@ def completion(place: Place) -> str:
     local words="{_OPTIONS}"
     case $COMP_CWORD in
         1) words="{" ".join(commands(place.root))}" ;;
-        2) words="$(ls inventory {folder} 2>/dev/null | grep -v : | sort -u) $words" ;;
+        2)
+            words+=" $(ls inventory {folder} 2>/dev/null | grep -v : | sort -u)"
+            words+=" $(ls -d {" ".join(_OWN_INVENTORIES)} 2>/dev/null)"
+            words+=" $(sed -n 's/^inventory *= *//p' ansible.cfg 2>/dev/null)"
+            ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "${{COMP_WORDS[COMP_CWORD]}}")
 }}
@@ -148,7 +164,8 @@ def main(words: Sequence[str], root: Path) -> int:
     except Refused as problem:
         print(f"selfheal: {problem}", file=sys.stderr)
         return WRONG
-    more = environment(place, os.environ)
+    inventory = argv[argv.index("--inventory") + 1] if "--inventory" in argv else ""
+    more = environment(place, os.environ, inventory)
     prefix = [f"{name}={shlex.quote(value)}" for name, value in more.items()]
     print(" ".join([*prefix, shlex.join(argv)]), file=sys.stderr, flush=True)
     program = shutil.which(argv[0]) or shutil.which(argv[0], path=str(root / ".venv/bin"))

@@ -108,6 +108,14 @@ def test_targets_that_are_not_there(adopt: Callable[..., Any], target: str, said
     assert said in text, text[-2000:]
 
 
+@pytest.mark.parametrize("target", ["", "shop:root/shop"])
+def test_a_run_that_names_no_host_says_so_without_a_trace(adopt: Callable[..., Any], target: str) -> None:
+    ended = adopt("--limit=localhost,all", target=target)
+    assert ended.returncode != 0
+    assert "Fix: write -e adopt=HOST:/root/myapp" in " ".join(ended.stdout.split())
+    assert "caused by" not in ended.stdout, ended.stdout
+
+
 def test_no_secret_is_shown_or_logged(host: Any, adopt: Callable[..., Any], tmp_path: Path) -> None:
     log = tmp_path / "ansible.log"
     ended = adopt("-vvv", "-e", "adopt_dry=true", ANSIBLE_LOG_PATH=str(log))

@@ -15,7 +15,7 @@ APP = "christmas-backend"
 CONTAINER = f"{APP}-backend-1"
 ENV = f"/opt/{APP}/.env"
 STATE = f"/var/lib/selfheal/{APP}"
-REPORTS = Path(__file__).resolve().parents[3] / "reports"
+REPORTS = Path(__file__).resolve().parents[2] / "shared/reports"
 PLACEHOLDER = "your-supabase-service-role-key"
 
 

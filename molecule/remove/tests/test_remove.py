@@ -172,6 +172,14 @@ def test_a_second_run_changes_nothing(host: Any, play: Play) -> None:
     assert host.check_output("docker inspect --format '{{.State.StartedAt}}' wishes-web-1 wishes-cache-1") == app
 
 
+def test_an_app_that_was_removed_is_not_recovered(host: Any, play: Play) -> None:
+    before = files(host)
+    ran = play("recover.yml", extra={"selfheal_app": FIRST})
+    assert ran.returncode == 2, ran.stdout
+    assert "wishes is not under care on this host" in " ".join(ran.stdout.split())
+    assert files(host) == before
+
+
 def test_after_the_last_app_nothing_of_ours_is_on_the_host(
     host: Any, play: Play, before: tuple[dict[str, str], list[str]]
 ) -> None:

@@ -8,6 +8,7 @@ name, so nothing is known of it: `hints.py` reads what it says when it fails.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ class Known(NamedTuple):
     :arg grace: how long it may take to end cleanly.
     :arg memory: what it does not start below.
     :arg low_port: it listens below port 1024.
+    :arg data: the folder of a database's data, which is a volume of the image.
     :arg always: capabilities that it needs whatever its user.
     """
 
@@ -53,6 +55,7 @@ class Known(NamedTuple):
     init: bool = True
     read_only: bool = True
     low_port: bool = False
+    data: str = ""
     always: tuple[str, ...] = ()
 
 
@@ -96,6 +99,7 @@ _POSTGRES = Known(
     # FOWNER: it sets the mode of the data folder, which belongs to postgres.
     capabilities=(*BECOMES_USER, "FOWNER", *SIGNALS),
     tmpfs=("/var/run/postgresql",),
+    data="/var/lib/postgresql/data",
     health=_POSTGRES_HEALTH,
     grace="60s",
 )
@@ -104,6 +108,7 @@ _REDIS = Known(
     server=("redis-server",),
     capabilities=(*BECOMES_USER, *SIGNALS),
     health=_REDIS_HEALTH.format(client="redis-cli"),
+    data="/data",
     grace="60s",
 )
 _APACHE_TMPFS = ("/var/run/apache2", "/var/lock/apache2")
@@ -120,6 +125,7 @@ IMAGES: dict[str, Known] = {
         server=("mysqld",),
         capabilities=(*BECOMES_USER, *SIGNALS),
         tmpfs=("/var/run/mysqld",),
+        data="/var/lib/mysql",
         health=_MYSQL_HEALTH,
         grace="60s",
         memory="768M",
@@ -129,6 +135,7 @@ IMAGES: dict[str, Known] = {
         server=("mariadbd", "mysqld"),
         capabilities=(*BECOMES_USER, *SIGNALS),
         tmpfs=("/run/mysqld",),
+        data="/var/lib/mysql",
         health=_MARIADB_HEALTH,
         grace="60s",
     ),
@@ -147,6 +154,7 @@ IMAGES: dict[str, Known] = {
     "mongo": Known(
         source="docker-library/mongo: docker-entrypoint.sh, Dockerfile-linux.template",
         server=("mongod",),
+        data="/data/db",
         capabilities=(*BECOMES_USER, *SIGNALS),
         health=_LISTENS.format(port=f"{27017:04X}") + _MONGO_HEALTH,
         grace="60s",
@@ -159,6 +167,7 @@ IMAGES: dict[str, Known] = {
         server=("rabbitmq-server",),
         capabilities=(*BECOMES_USER, *SIGNALS),
         tmpfs=("/var/log/rabbitmq",),
+        data="/var/lib/rabbitmq",
         health=_RABBITMQ_HEALTH,
         grace="60s",
         memory="768M",
@@ -169,6 +178,7 @@ IMAGES: dict[str, Known] = {
     "elasticsearch": Known(
         source="elastic/elasticsearch: distribution/docker/src/docker/Dockerfile, bin/docker-entrypoint.sh",
         server=("elasticsearch", "eswrapper"),
+        data="/usr/share/elasticsearch/data",
         health=_ELASTIC_HEALTH,
         grace="60s",
         memory="2G",
@@ -285,6 +295,18 @@ def known(image: str) -> Known | None:
     if tags and not any(tag in image for tag in tags):
         return None
     return IMAGES.get(name)
+
+
+def data_folder(image: str) -> str:
+    """The folder of the data of a database's image; "" of another image, and of an unknown one."""
+    entry = known(image)
+    if entry is None:
+        return ""
+    if entry.server != _POSTGRES.server:
+        return entry.data
+    # Tags are like 17.2, pg17 and 17-3.5. Since 18, each major version has a folder of its own below the volume.
+    major = re.search(r":(?:pg)?(\d+)", image)
+    return entry.data if major and int(major[1]) < 18 else entry.data.removesuffix("/data")
 
 
 def needs(spec: Spec, user: str, engine: Sequence[int]) -> Needs | None:

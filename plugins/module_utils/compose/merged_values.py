@@ -9,6 +9,7 @@ Compose has merged is read once more, each variable of each service:
 - another value of a plain variable must pass the rules of that variable, and is noted;
 - what the table does not list is looked at for placeholders: by the rules for secrets where the name says so, else for
   shapes that are never a value. Defaults such as ``postgres`` or ``test`` work, so they are only noted.
+  ``postgres://app:${DB_PASSWORD}@db`` holds a validated secret when the table lists DB_PASSWORD.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from ..docker.model import Services, Spec
+from ..env import dotenv
 from ..env.placeholders import is_sample, placeholder, unfilled
 from ..env.rules import validate
 from ..env.variables import TABLE, Variable
@@ -55,10 +57,15 @@ class Problem(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What must be refused, and what people should know."""
+    """What must be refused, and what people should know.
+
+    :arg in_files: the secrets that the project's own files hold, so that no rule of the table validates them: names of
+        variables, each with its service.
+    """
 
     problems: list[Problem]
     notes: list[str]
+    in_files: list[tuple[str, str]]
 
 
 class ValuesError(OverlayError):
@@ -124,7 +131,10 @@ def judge(
     known = {problem.where for problem in problems}
     problems += [problem for problem in _judge_env_files(files.env, table) if problem.where not in known]
     problems += _judge_secret_files(files.secrets)
-    return Verdict(problems, _notes(differing, unlisted))
+    secret = [given for given in unlisted if _holds_secret(given)]
+    in_files = [given for given in secret if not _is_validated(given, written.get(given.service), table, env)]
+    named = list(dict.fromkeys((given.name, given.service) for given in in_files))
+    return Verdict(problems, _notes(differing, secret, in_files), named)
 
 
 def require(verdict: Verdict) -> list[str]:
@@ -223,6 +233,14 @@ def _holds_secret(given: Given) -> bool:
     return bool(given.value) and bool(SECRET_NAME.search(given.name) or password_of(given.value))
 
 
+def _is_validated(given: Given, written: Spec | None, table: Mapping[str, Variable], env: Mapping[str, str]) -> bool:
+    """Whether the compose file takes the secret in a value from a variable of the table."""
+    text = _environment_of(written).get(given.name)
+    secret, _is_secret = _secret_part(given.name, given.value)
+    used = dotenv.references(str(text)) if text is not None else []
+    return any(one.name in table and env.get(one.name) == secret for one in used)
+
+
 def _is_default(given: Given) -> bool:
     """Whether the value is one that everybody tries first."""
     value = password_of(given.value) or given.value
@@ -257,12 +275,11 @@ def _judge_secret_files(secrets: Mapping[str, str]) -> list[Problem]:
     return found
 
 
-def _notes(differing: Sequence[Given], unlisted: Sequence[Given]) -> list[str]:
-    secret = [given for given in unlisted if _holds_secret(given)]
+def _notes(differing: Sequence[Given], secret: Sequence[Given], in_files: Sequence[Given]) -> list[str]:
     said = {
         "the compose file overrides .env for": differing,
         "well-known defaults are the value of": [given for given in secret if _is_default(given)],
-        f"not in {TABLE}, so only looked at for placeholders": secret,
+        f"not in {TABLE}, so only looked at for placeholders": in_files,
     }
     return [f"{what}: {_shown(found)}" for what, found in said.items() if found]
 

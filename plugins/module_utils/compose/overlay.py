@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..core.app import Balancer
@@ -49,6 +49,8 @@ LEGACY = {
     ("reservations", "memory"): "mem_reservation",
 }
 
+# The ports of a site: one redirects to the other.
+_WEB = frozenset(("80", "443"))
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./=+-]*|\d+[A-Za-z]+")
 _NO_TEXT = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
 _NUMBER = re.compile(r"\d+[eExXoObB]")
@@ -144,8 +146,12 @@ def weak_points(
     project: Services,
     balanced: Balancer | None = None,
     model: Model | None = None,
+    asked: Collection[int] = (),
 ) -> list[str]:
-    """What the user's own file opens, in one sentence each: the overlay leaves it, and cannot make up for it."""
+    """What the user's own file opens, in one sentence each: the overlay leaves it, and cannot make up for it.
+
+    :arg asked: the ports that the app's checks ask: its web entries, which are public by intent.
+    """
     found = []
     for name, spec in sorted(project.items()):
         copied = copied_files(spec, model or {})
@@ -164,13 +170,24 @@ def weak_points(
                 found.append(f"{name} mounts the engine's socket, which makes it root on the host")
         if any(str(option).replace("=", ":") == "no-new-privileges:false" for option in spec.get("security_opt") or []):
             found.append(f"{name} allows new privileges (security_opt in compose.yaml)")
-        ports = open_ports(spec) if not balanced or name != balanced.service else []
+        ports = open_ports(_without_web_ports(spec, asked)) if not balanced or name != balanced.service else []
         if ports:
             found.append(
                 f"{name} publishes port{'s' if len(ports) > 1 or '-' in ports[0] else ''} {', '.join(ports)} on every "
                 'address of the host, past its firewall; put an address in front, e.g. "127.0.0.1:…"'
             )
     return found
+
+
+def _without_web_ports(spec: Spec, asked: Collection[int]) -> Spec:
+    """A service without the ports that a check asks, and without 80 and 443 next to such a port."""
+    ports = spec.get("ports") or []
+    published = [str(one.get("published") or one.get("target")) if isinstance(one, Mapping) else "" for one in ports]
+    web = {str(port) for port in asked}
+    if not web.intersection(published):
+        return spec
+    web |= _WEB
+    return {**spec, "ports": [one for one, port in zip(ports, published) if port not in web]}
 
 
 def open_ports(spec: Spec) -> list[str]:

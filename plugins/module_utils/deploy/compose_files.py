@@ -444,7 +444,8 @@ def make_plan(staged: Staged, services: Mapping[str, Service], host: Host, behin
         notes.append(f"{paths.env} sets COMPOSE_FILE, which is not used: name the files in compose_app_files")
     if not written:
         notes.append(f"{USER_FILE} is read by Compose only with the env's values, so its env files are in no release")
-    notes += [*of_values, *of_health, *overlay.weak_points(project, app.balancer, model)]
+    web = probe.asked_ports(app.checks, secrets)
+    notes += [*of_values, *of_health, *overlay.weak_points(project, app.balancer, model, web)]
     notes += [*verdict.notes, *_old_folders(paths), *host.notes]
     return Plan(hardened, rendered.kept, notes, host, verdict, model)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from typing import Callable, NamedTuple, TypedDict
 
@@ -37,12 +38,21 @@ from ..releases.store import Identity, PromotedFrom, Release
 from . import before_first, differences, first_guard, last_good
 from . import rolling as deploy_rolling
 
+# Signs of a step's line.
+_LONGEST_STEP = 120
+
 
 class DeployError(Exception):
-    """The release was not deployed; the message says why, and what runs now. `hints` are lines for the inventory."""
+    """The release was not deployed.
 
-    def __init__(self, message: str, hints: list[str] | None = None, checks: ProbeResult | None = None) -> None:
-        super().__init__(message)
+    `message` says why, and what runs now; `hints` are lines for the inventory; `log` has the last lines of what failed.
+    """
+
+    def __init__(
+        self, message: str, hints: list[str] | None = None, checks: ProbeResult | None = None, log: str = ""
+    ) -> None:
+        super().__init__("\n".join(filter(None, (message, log))))
+        self.message, self.log = message, log
         self.hints = hints or []
         self.checks: ProbeResult | NotAsked = checks or {}
 
@@ -209,9 +219,12 @@ def _replace(new: Candidate, found: list[str], others: bool, clock: Clock, begun
     except Exception as error:
         # Whatever the error, the release before has to serve again.
         failure, checks = str(error) or type(error).__name__, None
-    new.how.say(f"rolling back: {failure.splitlines()[0]}")
+    # The whole reason is in the message.
+    why = textwrap.shorten(redact(failure, new.secrets), _LONGEST_STEP, placeholder=" …")
+    new.how.say(f"rolling back: {why}")
     serves = last_good.bring_back(app, new.good, bool(new.instances), new.how.plan.gate, clock)
-    raise DeployError(redact("\n".join(filter(None, (failure, serves, logs))), new.secrets), loosening, checks)
+    message = "\n".join(filter(None, (failure, serves)))
+    raise DeployError(redact(message, new.secrets), loosening, checks, redact(logs, new.secrets))
 
 
 def _require_engine() -> None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from typing import Callable, TypedDict
 
 from ..core.app import App, read_balancer
-from ..core.app_paths import AppError, app_paths, progress_path
+from ..core.app_paths import AppError, AppPaths, app_paths, progress_path
 from ..core.files import atomic_write
 from ..core.locks import LockHeld
 from ..docker.engine import EngineError
+from ..docker.project_layout import HARDENED_FILE, RELEASES
 from ..env import history as env_history
 from ..env import rules as secret_rules
 from ..env.rules import Values, Variable
@@ -56,6 +58,24 @@ def app_of(params: Params) -> App:
         checks=checks,
         balancer=read_balancer(params["balancer"]),
     )
+
+
+def require_cared_for(paths: AppPaths) -> None:
+    """Refuse an app of which this host has nothing of ours: no one takes care of it.
+
+    :raises AppError: it was never deployed, or it was removed.
+    """
+    ours = [
+        os.path.join(paths.directory, HARDENED_FILE),
+        os.path.join(paths.directory, RELEASES),
+        os.path.join(paths.root, "etc/selfheal", f"{paths.name}.json"),
+        paths.state,
+    ]
+    if not any(os.path.lexists(path) for path in ours):
+        raise AppError(
+            f"{paths.name} is not under care on this host: it was never deployed here, or remove.yml took it out. "
+            "Nothing was changed. Fix: correct selfheal_app, or deploy it with site.yml"
+        )
 
 
 def validated(variables: Sequence[Variable], values: Values | None) -> dict[str, str] | None:

@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     said = command("logs", _logs, "what the containers have logged, each line with its service, without secrets")
     said.add_argument("service", nargs="?", default="", metavar="SERVICE", help="of it alone (default: of all)")
     said.add_argument("--since", default="", metavar="TIME", help="90s, 30m, 2h, 1d (default: the last lines)")
+    said.add_argument("--all", action="store_true", help="also requests of our own checks, and every repetition")
     said.add_argument("--follow", action="store_true", help="go on with what is logged from now on, until Ctrl-C")
     command("probe", _probe, "run the checks once")
     command("recover", _recover, "recover the app now; a healthy one is left alone").add_argument(
@@ -106,7 +107,8 @@ def _status(given: argparse.Namespace, root: str) -> int:
 
 
 def _logs(given: argparse.Namespace, root: str) -> int:
-    wanted = logs.Wanted(given.service, choice.seconds("--since", given.since, logs.LONGEST) if given.since else 0)
+    seconds = choice.seconds("--since", given.since, logs.LONGEST) if given.since else 0
+    wanted = logs.Wanted(given.service, seconds, given.all)
     return logs.show(config_of(given, root), wanted, given.follow)
 
 
@@ -125,7 +127,7 @@ def _probe(given: argparse.Namespace, root: str) -> int:
 
 def _recover(given: argparse.Namespace, root: str) -> int:
     config = config_of(given, root)
-    outcome = recover(config.app, check=given.check)
+    outcome = recover(config.app, check=given.check, say=lambda text: print(text, file=sys.stderr, flush=True))
     if given.json:
         print(json.dumps(outcome, indent=2))
     else:

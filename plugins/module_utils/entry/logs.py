@@ -8,11 +8,13 @@ import calendar
 import contextlib
 import heapq
 import io
+import itertools
 import os
 import re
 import select
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -30,13 +32,14 @@ from ..health import evidence
 from ..recovery import config as agent_config
 from ..recovery.config import Config
 from ..releases import store as release_store
+from .log_lines import Line, Reading
 from .outcome import GOOD, Refused
 
 LONGEST = 100 * 86400
 """The longest --since, in seconds."""
 
-# Without --since, so many lines of each container.
-_LINES = 100
+# Without --since, so many lines of each container; and so many are looked at for them, as our checks fill some logs.
+_LINES, _LOOKED_AT = 100, 5000
 # A longer line is shown in several, each with this mark at its end.
 _LONGEST_LINE, _GOES_ON = 65536, " …"
 # How often containers that are new are looked for, and how long lines are collected to be put in order (s).
@@ -47,18 +50,14 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Wanted(NamedTuple):
-    """What is to be shown: the logs of a service ("" for all), of the last so many seconds (0: the last lines)."""
+    """What is to be shown: the logs of a service ("" for all), of the last so many seconds (0: the last lines).
+
+    `all`: also the requests of our own checks, and every repetition.
+    """
 
     service: str
     seconds: int
-
-
-class Line(NamedTuple):
-    """A line as it is shown, and when it was logged."""
-
-    time: str
-    label: str
-    text: str
+    all: bool = False
 
 
 def show(config: Config, wanted: Wanted, follow: bool) -> int:
@@ -68,7 +67,10 @@ def show(config: Config, wanted: Wanted, follow: bool) -> int:
         if follow:
             _Following(config, wanted).run()
         else:
-            _print(_merged(config, wanted))
+            reading = None if wanted.all else Reading(config.app.checks)
+            _print(_merged(config, wanted, reading))
+            if reading and reading.left_out():
+                _note(reading.left_out())
     except EngineError as problem:
         raise Refused(f"{problem}. What incidents have kept of logs is in {config.app.paths.incidents}") from None
     except KeyboardInterrupt:
@@ -120,18 +122,20 @@ def _forms(config: Config, documents: Sequence[Document], before: Forms | None =
     """All values to hide: those of the env, of its history, and of what the containers run with."""
     variables, paths = config.app.variables, config.app.paths
     env = env_file.read(paths, variables, time.time())
-    environments = [docker_containers.environment(one) for one in documents]
-    found = evidence.known_secrets(variables, env, [*environments, *_older(config)], None)
+    running = {f"in {str(one['Name']).lstrip('/')}": docker_containers.environment(one) for one in documents}
+    found = evidence.known_secrets(variables, env, {**dict(_older(config)), **running}, None)
     # Of equal values, the one in force names them.
     return Forms({name: found[name] for name in reversed(found)}, before)
 
 
-def _older(config: Config) -> Iterator[dict[str, str]]:
+def _older(config: Config) -> Iterator[tuple[str, dict[str, str]]]:
+    """Earlier envs, each with what it is in words."""
     history = config.app.paths.history
     for version in env_history.versions(history) if os.path.isdir(history) else []:
         # One that is damaged was in force no more.
         with contextlib.suppress(UnicodeDecodeError, dotenv.DotenvError):
-            yield dotenv.parse((readable(os.path.join(history, version["file"])) or b"").decode("utf-8"))
+            text = (readable(os.path.join(history, version["file"])) or b"").decode("utf-8")
+            yield f"in the earlier env {version['file'].removesuffix('.env')}", dotenv.parse(text)
 
 
 # --- one container ----------------------------------------------------------------------------------------------------
@@ -244,21 +248,30 @@ def _chosen(config: Config, wanted: Wanted) -> tuple[list[Document], list[Docume
     return documents, [one for one in documents if wanted.service in ("", _service(one))]
 
 
-def _extent(wanted: Wanted) -> tuple[int | None, float]:
+def _extent(wanted: Wanted, lines: int = _LINES) -> tuple[int | None, float]:
     """How many lines, and since when (epoch s)."""
-    return (None, time.time() - wanted.seconds) if wanted.seconds else (_LINES, 0.0)
+    return (None, time.time() - wanted.seconds) if wanted.seconds else (lines, 0.0)
 
 
-def _merged(config: Config, wanted: Wanted) -> Iterator[Line]:
+def _shortened(reader: _Reader, reading: Reading | None, most: int | None) -> Iterable[Line]:
+    """The lines of one container to be read, the last `most` of them."""
+    if reading is None:
+        return reader
+    lines = itertools.chain(reading.shorten(reader), reading.rest(reader.label))
+    return lines if most is None else deque(lines, most)
+
+
+def _merged(config: Config, wanted: Wanted, reading: Reading | None) -> Iterator[Line]:
     """What was logged so far, in the order of its times."""
     documents, chosen = _chosen(config, wanted)
     forms = _forms(config, documents)
     yield from _kept(config, wanted, documents, forms)
-    tail, since = _extent(wanted)
+    tail, since = _extent(wanted, _LOOKED_AT if reading else _LINES)
     readers = []
     for document in chosen:
         try:
-            readers.append(_opened(document, forms, False, tail, since))
+            reader = _opened(document, forms, False, tail, since)
+            readers.append(_shortened(reader, reading, None if wanted.seconds else _LINES))
         except EngineError as problem:
             _note(f"{_shown(document)}: {problem}")
     yield from heapq.merge(*readers, key=lambda line: line.time)
@@ -312,6 +325,7 @@ class _Following:
 
     def __init__(self, config: Config, wanted: Wanted) -> None:
         self._config, self._wanted = config, wanted
+        self._reading = None if wanted.all else Reading(config.app.checks)
         self._readers: dict[str, _Reader] = {}
         # What was shown of each container, and its last start that was followed to its end.
         self._shown: dict[str, str] = {}
@@ -325,6 +339,8 @@ class _Following:
         """Go on until the reader goes, or Ctrl-C."""
         documents, _chosen_ones = _chosen(self._config, self._wanted)
         _print(_kept(self._config, self._wanted, documents, _forms(self._config, documents)))
+        if self._reading:
+            _note("requests of our own checks, and repetitions, are left out; --all shows them")
         try:
             self._go_on()
         finally:
@@ -338,7 +354,8 @@ class _Following:
                 next_look = time.monotonic() + _LOOK_SECONDS
                 _check_reader()
                 self._look()
-            _print(self._lines(max(0.0, next_look - time.monotonic())))
+            lines = self._lines(max(0.0, next_look - time.monotonic()))
+            _print(self._reading.shorten(lines) if self._reading else lines)
 
     def _look(self) -> None:
         """Find what is new."""

@@ -29,19 +29,27 @@ Take = tuple[str, Callable[[float], str]]
 
 def secrets(variables: Sequence[Variable], facts: Facts, given: Mapping[str, str] | None) -> dict[str, str]:
     """All values to hide, by name: the vault's, the file's, and those that containers run with, which may be older."""
-    return known_secrets(variables, facts["env"], facts["environments"], given)
+    return known_secrets(variables, facts["env"], of_containers_by_number(facts["environments"]), given)
+
+
+def of_containers_by_number(environments: Sequence[Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
+    """The environments of containers whose names are not at hand, with where they are from."""
+    return {f"in container {number}": values for number, values in enumerate(environments, start=1)}
 
 
 def known_secrets(
     variables: Sequence[Variable],
     env: EnvState,
-    environments: Sequence[Mapping[str, str]],
+    environments: Mapping[str, Mapping[str, str]],
     given: Mapping[str, str] | None,
 ) -> dict[str, str]:
-    """The same, of an env and of the environments of containers."""
+    """The same, of an env and of other environments.
+
+    :arg environments: where each is from, in words that no other one has: they are shown.
+    """
     found = {}
-    for number, values in enumerate(environments, start=1):
-        found.update({f"{name} ({number})": v for name, v in secret_rules.secrets_of(variables, values).items()})
+    for place, values in environments.items():
+        found.update({f"{name} ({place})": v for name, v in secret_rules.secrets_of(variables, values).items()})
     found.update({f"{name} (env)": v for name, v in secret_rules.secrets_of(variables, env["values"]).items()})
     return {**found, **secret_rules.secrets_of(variables, given or {})}
 

@@ -510,7 +510,8 @@ def read_engine(
         # Compose refuses the whole project for an env_file that is missing or does not parse, and quotes the line; then
         # the env is what is wrong, and the line may be a secret.
         readable = bool(env["values"]) or not app.variables
-        hidden = evidence.known_secrets(app.variables, env, containers["environments"], None)
+        environments = evidence.of_containers_by_number(containers["environments"])
+        hidden = evidence.known_secrets(app.variables, env, environments, None)
         return EngineSays(state, containers, config_error=redact(str(error), hidden) if readable else "")
     known = _read_model(model)
     running = {"services": {name: model["services"][name] for name in known["services"]}}

@@ -332,6 +332,20 @@ def health_request(check: Check, values: Mapping[str, str], balanced: bool) -> H
     return HealthRequest(request.method, where.target, headers, check.status, where.port, tls)
 
 
+def asked_ports(checks: Sequence[Check], values: Mapping[str, str]) -> set[int]:
+    """The ports that checks ask. A check whose port is not known is left out.
+
+    :arg values: the env's values.
+    """
+    found = set()
+    for check in checks:
+        url = _replace(check.url, {**dict.fromkeys(check.needs, ""), **values})
+        where = address(url)
+        if where:
+            found.add(where.port)
+    return found
+
+
 def _replace(text: str, known: Mapping[str, str]) -> str:
     return REFERENCE.sub(lambda found: "${" if found.group(1) is None else known[found.group(1)], text)
 

@@ -27,6 +27,7 @@ BODY_LIMIT = 1 << 20
 _STREAM_LIMIT = BODY_LIMIT + (8 << 20)
 _URL_SAFE = "/%:=&?~+!$,;'@()*[]"
 _NO_HOST = re.compile(r"[\s%\"<>\\^`{|}]")
+USER_AGENT = "selfheal-probe"
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -202,7 +203,7 @@ def _exchange(
     connection.default_port = 443 if where.scheme == "https" else 80
     connection.auto_open = 0  # a connection that it opened by itself would be outside the clock
     connection.sock = stream
-    headers: dict[str, str | bytes] = {"Accept": "*/*", "User-Agent": "selfheal-probe", "Connection": "close"}
+    headers: dict[str, str | bytes] = {"Accept": "*/*", "User-Agent": USER_AGENT, "Connection": "close"}
     for name, value in request.headers:
         headers = {key: item for key, item in headers.items() if key.lower() != name.lower()}
         headers[name] = value.encode("utf-8", "surrogateescape")

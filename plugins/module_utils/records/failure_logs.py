@@ -70,7 +70,7 @@ def _shown(lines: Sequence[str]) -> list[str]:
     above, last = lines[:-SHOWN_LINES], list(lines[-SHOWN_LINES:])
     error = next((line for line in reversed(above) if _ERROR.search(line)), "")
     is_repeated = any(line.partition(" ")[2] == error.partition(" ")[2] for line in last)
-    return last if not error or is_repeated else [error, "…", *last]
+    return last if not error or is_repeated else [error, "…", *last[2:]]
 
 
 def _write(path: str, text: str) -> bool:

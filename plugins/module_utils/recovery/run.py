@@ -47,6 +47,7 @@ STEPS = ("env_backup", "variables", "containers", "health", "api", "frontend")
 CONFIRM_SECONDS = 1.0
 # How many remedies, and lines of the timeline, an incident's record holds.
 LONGEST = 400
+_LINE = 160
 _ENV_REMEDIES = (ladder.PROVED_ENV, ladder.LAST_GOOD_ENV)
 _WRITES_ENV = (*_ENV_REMEDIES, ladder.LAST_GOOD_RELEASE)
 # A restart runs a container on with the env that it was made with.
@@ -156,6 +157,7 @@ def recover(
     check: bool = False,
     clock: Clock | None = None,
     watch: Watch | None = None,
+    say: Callable[[str], None] = lambda _text: None,
 ) -> Outcome:
     """Bring the app back, once: read the state, and climb the ladder of its cause until the probe passes.
 
@@ -163,12 +165,13 @@ def recover(
     :arg deadline: seconds to wait for the probe after the containers were started, altogether.
     :arg check: say what would be done, and do nothing.
     :arg watch: given by the watcher; without it a person asked, and neither pause nor breaker hold anything back.
+    :arg say: shows a step as it is taken, in one line without secrets.
     :raises LockHeld: another deploy or recovery of this app goes on.
     """
     clock = clock or Clock()
     if check:
         return _plan(app, values, clock)
-    run = _Recovery(app, values, build, deadline, clock, watch)
+    run = _Recovery(app, values, build, deadline, clock, watch, say)
     if watch and watch.held:
         return run.report_held()
     with hold_lock(app.paths.lock, 0.0 if watch else LOCK_SECONDS, f"recover {app.name}", app.paths.restoring):
@@ -186,9 +189,10 @@ class _Recovery:
         deadline: float,
         clock: Clock,
         watch: Watch | None = None,
+        say: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self.app, self.values, self.build, self.deadline = app, values, build, deadline
-        self.clock, self.watch = clock, watch
+        self.clock, self.watch, self.say = clock, watch, say
         self.memory: state.State = state.empty()
         self.facts: Facts
         self.hidden: dict[str, str] = {}
@@ -339,6 +343,7 @@ class _Recovery:
         if done and name in ladder.TOUCHING and name != ladder.FREE_SPACE:
             begun = self.clock.monotonic()
             left = self.watch.settle if self.watch else self.deadline - self.waited
+            self.say(f"waiting for the app, at most {left:.0f} s")
             if self.facts["one"] or self.facts["balancer"]:
                 self._wait_for_instances(left)
             elif self.facts["probe"]["ok"]:
@@ -624,6 +629,8 @@ class _Recovery:
             attempt["unasked"] = entry["unasked"] = True
         self.memory["attempts"].append(attempt)
         self._save()
+        of = f" of {', '.join(entry['services'])}" if entry["services"] else ""
+        self.say(f"trying {name}{of}")
         if self.watch and not self.remembers:
             # What cannot be counted is not begun: it would be begun with each turn, for ever.
             entry["result"] = "not begun: it could not be written down first"
@@ -722,6 +729,7 @@ class _Recovery:
             "what": redact(what, self.hidden),
         }
         self.timeline.append(entry)
+        self.say(_clipped(entry["what"]))
         _bounded(self._record["timeline"]).append(entry)
 
     def _trouble(self, problem: str) -> None:
@@ -1051,6 +1059,12 @@ def _plan(app: App, values: Mapping[str, str] | None, clock: Clock) -> Outcome:
 
 
 _Entry = TypeVar("_Entry")
+
+
+def _clipped(text: str) -> str:
+    """A line for a screen: evidence has lines of logs in it."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LINE else f"{line[: _LINE - 1]}…"
 
 
 def _bounded(entries: list[_Entry]) -> list[_Entry]:

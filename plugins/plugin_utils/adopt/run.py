@@ -21,6 +21,7 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render imp
     HOSTS,
     PASSWORD_FILE,
 )
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.shown_path import shown_path
 
 _INVENTORY = "deploy"
 _MEMORY = "/dev/shm"
@@ -70,8 +71,12 @@ def place(to: str, app: str, host: str, here: str) -> Place:
     :arg to: what the user named, "" for a folder of the app's name.
     """
     path = os.path.abspath(os.path.join(here, os.path.expanduser(to or app)))
-    shown = os.path.relpath(path, here)
-    return Place(path, path if shown.startswith("../..") else f"./{shown}", host)
+    return Place(path, _shown(path, here), host)
+
+
+def _shown(path: str, here: str) -> str:
+    shown = shown_path(path, here)
+    return shown if shown.startswith((".", "/")) else f"./{shown}"
 
 
 def is_known(where: Place, found: Adoption) -> bool:
@@ -119,7 +124,8 @@ def prepare(
             front.write(where.inventory, found["front"])
     folders = plan.Folders(where.shown, f"{where.shown}/{_INVENTORY}", where.host)
     left = [f"Not in the inventory: {line}" for line in done.report.left]
-    text = plan.render(found, received, folders, [*done.report.written, *left], is_balanced)
+    known: Adoption = {**found, "notes": [*found["notes"], *done.report.notes]}
+    text = plan.render(known, received, folders, [*done.report.written, *left], is_balanced)
     stays = [name for name in received.new if name != received.env]
     return Prepared(text, done.report.to_do, bool(stays) or done.changed)
 

@@ -8,8 +8,6 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple, TypedDict
 
-from ansible.errors import AnsibleFilterError
-
 _FORM = re.compile(
     r"(?:(?P<user>[a-z_][a-z0-9_.-]*)@)?(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<folder>(?:/(?!/)|~/).*|~))?"
 )
@@ -19,9 +17,10 @@ class Target(TypedDict, total=False):
     """The host as the inventory calls it, the folder ("" for what runs there), and the connection.
 
     `inventory_host` is what the new inventory has as its host: ADDRESS or USER@ADDRESS. `variables` are those of a host
-    that is in no inventory yet.
+    that is in no inventory yet. `problem` says why there is no such host, with the fix; "" when there is one.
     """
 
+    problem: str
     name: str
     folder: str
     inventory_host: str
@@ -38,9 +37,11 @@ def adopt_target(adopt: str, hostvars: Mapping[str, Mapping[str, object]]) -> Ta
     """Read HOST, HOST:/FOLDER, with USER@ before it.
 
     :arg hostvars: the variables of the hosts of this run's inventory.
-    :raises AnsibleFilterError: it is something else.
     """
-    parts = _parts(str(adopt))
+    found = _FORM.fullmatch(str(adopt).strip())
+    if found is None:
+        return Target(problem=_problem(str(adopt).strip()))
+    parts = _Parts(found["user"] or "", found["host"], (found["folder"] or "").rstrip("/"))
     known = hostvars[parts.host] if parts.host in hostvars else None  # noqa: SIM401 - HostVars.get never gives None
     if known is not None:
         address = str(known.get("ansible_host") or parts.host)
@@ -53,16 +54,17 @@ def adopt_target(adopt: str, hostvars: Mapping[str, Mapping[str, object]]) -> Ta
             variables["ansible_become"] = True
     at = f"{user}@" if user and user != "root" else ""
     return Target(
-        name=parts.host.strip("[]"), folder=parts.folder, inventory_host=f"{at}{address}", variables=variables
+        problem="",
+        name=parts.host.strip("[]"),
+        folder=parts.folder,
+        inventory_host=f"{at}{address}",
+        variables=variables,
     )
 
 
-def _parts(adopt: str) -> _Parts:
-    found = _FORM.fullmatch(adopt.strip())
-    if found is None:
-        given = f"{adopt!r} is not HOST:/FOLDER" if adopt else "it names no host"
-        raise AnsibleFilterError(
-            f"adopt: {given}. Nothing was changed. Fix: write -e adopt=HOST:/root/myapp, -e adopt=USER@HOST:/root/myapp"
-            ", or -e adopt=HOST for the only app there"
-        )
-    return _Parts(found["user"] or "", found["host"], (found["folder"] or "").rstrip("/"))
+def _problem(adopt: str) -> str:
+    given = f"{adopt!r} is not HOST:/FOLDER" if adopt else "it names no host"
+    return (
+        f"adopt: {given}. Nothing was changed. Fix: write -e adopt=HOST:/root/myapp, -e adopt=USER@HOST:/root/myapp"
+        ", or -e adopt=HOST for the only app there"
+    )

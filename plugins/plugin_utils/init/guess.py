@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose import merged_values
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv, rules
 from ansible_collections.christmas.selfheal.plugins.module_utils.env.variables import NAME, TableError
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import checks, kinds, mounts
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import advice, checks, kinds, mounts
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import services as compose
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import (
     Entry,
@@ -75,12 +75,18 @@ def guess(project: Project, now: float) -> Guessed:
     secret = {name for name, one in guesses.items() if one.variable.secret}
     flaws = [_flaw(one, places[one["variable"]], one["variable"] in secret) for one in findings]
     flaws += [_misnamed(one) for one in project.env.values() if not NAME.fullmatch(one.name)]
-    flaws += _flaws_of_deploy(project, list(rows.values()), values, unfilled, now)
+    merged = _merged(project, values, unfilled)
+    verdict = _judge_as_a_deploy(project, merged, list(rows.values()), now)
+    flaws += [_flaw_of_problem(project, one) for one in verdict.problems]
+    left += _in_compose_files(project, verdict)
     entries = [_entry(one, guesses[one.name], rows[one.name], unfilled) for one in found]
+    entries += _entries_of_files(project, merged, verdict, now)
     known = {name: value for name, value in values.items() if name not in unfilled and value}
     guessed = checks.guess(project, known)
     left += mounts.sentences(project.mounted)
-    return Guessed(entries, guessed.rows, guessed.checks, guessed.known, left, flaws)
+    env = {name: one.value for name, one in project.env.items()}
+    notes = advice.unnamed_data(project.services, env, project.files[0]) + advice.public_ports(project.ports, env)
+    return Guessed(entries, guessed.rows, guessed.checks, guessed.known, left, flaws, notes)
 
 
 # --- variables --------------------------------------------------------------------------------------------------------
@@ -123,6 +129,21 @@ def _stays(project: Project, file: str, names: Sequence[str]) -> str:
         f"{said}, where it holds {', '.join(secret)} in plain text. To move a secret into the vault: move its line to "
         f".env, write `{first}: ${{{first}}}` under `environment:` of the service, and run init again."
     )
+
+
+def _in_compose_files(project: Project, verdict: merged_values.Verdict) -> list[str]:
+    """Say which secrets the compose files hold themselves, and what would move them into the vault."""
+    refused = {problem.where.rpartition(": ")[2] for problem in verdict.problems}
+    readers: dict[str, list[str]] = {}
+    for name, service in verdict.in_files:
+        if name in compose.environment(project.services[service]) and name in project.literal and name not in refused:
+            readers.setdefault(name, []).append(service)
+    return [
+        f"{name} stays in {project.literal[name]}, in plain text, for {', '.join(named)}. "
+        f"To move it into the vault: put {name} with its value into .env, write `{name}: ${{{name}}}` in its "
+        "place, and run init again."
+        for name, named in readers.items()
+    ]
 
 
 def _guess(found: _Found, now: float) -> Guess:
@@ -200,10 +221,16 @@ def _misnamed(setting: Setting) -> Flaw:
     return Flaw(setting.name, str(setting.place), reason, "set it under `environment:` of its service")
 
 
-def _flaws_of_deploy(
-    project: Project, rows: Sequence[Row], values: Mapping[str, str], unfilled: set[str], now: float
-) -> list[Flaw]:
-    """What the containers would get, judged as a deploy does. A value that is not there yet counts as a good one."""
+class _Merged(NamedTuple):
+    """What the containers would get: the `.env`, the other env files, and each service's environment."""
+
+    env: Mapping[str, str]
+    files: Mapping[str, merged_values.EnvFile]
+    services: Mapping[str, Mapping[str, str]]
+
+
+def _merged(project: Project, values: Mapping[str, str], unfilled: set[str]) -> _Merged:
+    """What the containers would get. A value that is not there yet counts as a good one."""
     missing = {one.name for one in project.uses if not values.get(one.name) and one.operator not in _OPTIONAL}
     env = {**values, **{name: _good(name) for name in (*unfilled, *missing)}}
     files = {
@@ -211,7 +238,7 @@ def _flaws_of_deploy(
         for path, settings in project.env_files.items()
     }
     in_files: dict[str, Mapping[str, str]] = {ENV: env, **{path: one.values for path, one in files.items()}}
-    merged = {}
+    services = {}
     for service, spec in project.services.items():
         got: dict[str, str] = {}
         for path in merged_values.env_file_paths({service: spec}):
@@ -220,11 +247,38 @@ def _flaws_of_deploy(
             value = env.get(name) if text is None else dotenv.resolved(text, env)
             if value is not None:
                 got[name] = value
-        # As `docker compose config` prints them, where a `$` is doubled.
-        merged[service] = {"environment": {name: value.replace("$", "$$") for name, value in got.items()}}
+        services[service] = got
+    return _Merged(env, files, services)
+
+
+def _judge_as_a_deploy(project: Project, merged: _Merged, rows: Sequence[Row], now: float) -> merged_values.Verdict:
+    """What a deploy would say of it."""
+    # As `docker compose config` prints them, where a `$` is doubled.
+    model = {
+        service: {"environment": {name: value.replace("$", "$$") for name, value in got.items()}}
+        for service, got in merged.services.items()
+    }
     table = rules.parse_table(list(rows))
-    verdict = merged_values.judge(table, env, merged, project.services, merged_values.Files(files), now)
-    return [_flaw_of_problem(project, one) for one in verdict.problems]
+    files = merged_values.Files(merged.files)
+    return merged_values.judge(table, merged.env, model, project.services, files, now)
+
+
+def _entries_of_files(project: Project, merged: _Merged, verdict: merged_values.Verdict, now: float) -> Iterator[Entry]:
+    """The rows of secrets that stay in the project's files: with a row, a deploy validates and hides them.
+
+    One that no kind accepts gets none: a deploy would refuse what runs today.
+    """
+    readers: dict[str, list[str]] = {}
+    for name, service in verdict.in_files:
+        readers.setdefault(name, []).append(service)
+    for name, named in readers.items():
+        values = list(dict.fromkeys(merged.services[service][name] for service in named))
+        chosen = kinds.guess(name, values, now)
+        row = {**chosen.options, "required": False}
+        table = rules.parse_table([row])
+        if chosen.variable.secret and not any(rules.validate(table, {name: value}, now) for value in values):
+            place = project.literal.get(name) or f"an env file of {', '.join(named)}"
+            yield Entry(row, f"{place}: {chosen.reason}; its value stays there", name)
 
 
 def _good(name: str) -> str:

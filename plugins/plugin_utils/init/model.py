@@ -139,6 +139,7 @@ class Guessed(NamedTuple):
     :arg known: services that need no row, with the reason.
     :arg left: what stays where it is, with the reason, a sentence each.
     :arg flaws: placeholders, missing values, and values that a deploy would refuse.
+    :arg notes: what to know of the project before a deploy, a sentence each.
     """
 
     variables: Sequence[Entry]
@@ -147,6 +148,7 @@ class Guessed(NamedTuple):
     known: Mapping[str, str]
     left: Sequence[str]
     flaws: Sequence[Flaw]
+    notes: Sequence[str]
 
 
 class Target(NamedTuple):
@@ -154,7 +156,7 @@ class Target(NamedTuple):
 
     :arg path: the folder, absolute; `shown` is how messages call it.
     :arg source: the project's folder seen from it; `exclude`: it seen from the project's folder, "" when it is outside.
-    :arg address: of the host, "" for the example; `user`: "" for root.
+    :arg address: of the host, "" for the example; `user`: "" for root; `name`: how the inventory calls it.
     :arg collections: the folder that this collection was loaded from, "" for one that Ansible finds by itself.
     :arg has_password_file: whether the vault's password is a file in the folder.
     :arg connection: what else Ansible needs to connect to the host: names of its variables, and their values.
@@ -168,6 +170,7 @@ class Target(NamedTuple):
     user: str
     collections: str
     has_password_file: bool
+    name: str
     connection: Sequence[tuple[str, object]] = ()
 
 

@@ -213,7 +213,12 @@ def _new_rows(wanted: Wanted, known: _Known) -> list[Entry]:
 
 
 def _add_values(wanted: Wanted, known: _Known, cipher: Cipher, files: list[File], by_hand: list[str]) -> None:
-    new = [one for one in _new_rows(wanted, known) if one.in_vault]
+    # A secret that was in another file of the project has a row already.
+    moved = merge.rows(known.texts.get(VARIABLES, ""), "app_env_variables")
+    unset = {row["name"] for row in moved if row.get("required") == "false" and "default" not in row}
+    new = [
+        one for one in wanted.guessed.variables if one.in_vault and (one.name in unset or one.name not in known.table)
+    ]
     if not new:
         return
     before = known.texts[VAULT]

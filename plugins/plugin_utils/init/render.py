@@ -176,7 +176,7 @@ def _hosts(project: Project, target: Target) -> str:
     )
     return (
         f"---\n{BY_INIT} from {_named(project)}. The server that {project.app} runs on.\n"
-        f"backends:\n  hosts:\n    {flow(f'{project.app}1')}:\n{address}"
+        f"backends:\n  hosts:\n    {flow(target.name)}:\n{address}"
         f"  vars:\n    ansible_user: {flow(user)}\n{become}{other}"
     )
 
@@ -232,7 +232,8 @@ def _checks(project: Project, guessed: Guessed) -> str:
     )
     return (
         f"---\n{BY_INIT} from {_named(project)}. The checks of each release, in order; they run on the server.\n"
-        "# ${NAME} is a variable of the .env. Add what a user does: a login, a request for data.\n"
+        "# ${NAME} is a variable of the .env. Add what a user does: a login, a request for data. A published\n"
+        "# port that a check asks is public on purpose; a deploy warns of others that are open to every machine.\n"
         f"{none}{_listed(checks(guessed.checks), '[]')}"
     )
 

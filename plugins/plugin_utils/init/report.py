@@ -46,10 +46,11 @@ class Command(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What was written and what it is; what was left out; what is to be done by hand first; the whole text."""
+    """What was written and what it is; what was left out; what to know; what is to be done by hand first; all of it."""
 
     written: Sequence[str]
     left: Sequence[str]
+    notes: Sequence[str]
     to_do: Sequence[str]
     text: str
 
@@ -63,6 +64,8 @@ def report(
     lines = [*written, ""]
     if guessed.left:
         lines += ["Not in the inventory:", *(f"  - {line}" for line in guessed.left), ""]
+    if guessed.notes:
+        lines += ["To know:", *(f"  - {line}" for line in guessed.notes), ""]
     if to_do:
         lines += ["To do first:", *(f"  - {line}" for line in to_do), ""]
     if any(file.path == PASSWORD_FILE for file in plan.files):
@@ -73,7 +76,7 @@ def report(
     given = (target.shown, target.has_password_file)
     lines += ["Next, to validate all of it, and then to set up the server:"]
     lines += [f"  {command.text('validate', *given)}", f"  {command.text('site', *given)}"]
-    return Report(written, guessed.left, to_do, "\n".join(lines))
+    return Report(written, guessed.left, guessed.notes, to_do, "\n".join(lines))
 
 
 def _written(plan: Plan, target: Target, check: bool) -> list[str]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -24,9 +25,12 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model impo
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import HOSTS, PASSWORD_FILE, VAULT
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.report import Command, Report, report
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.vault import Identity, Vault
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.shown_path import shown_path
 
 _FOLDER = "deploy"
 _ENCRYPTED = "$ANSIBLE_VAULT;"
+# Names that mean something else in an inventory.
+_RESERVED = ("all", "backends", "localhost", "ungrouped")
 _HOST = re.compile(r"(?:(?P<user>[a-z_][a-z0-9_.-]*)@)?(?P<address>[A-Za-z0-9_.-]+|\[?[0-9a-fA-F:]+\]?)")
 
 
@@ -37,6 +41,7 @@ class Request(NamedTuple):
     :arg collections: as in `Target`.
     :arg identities: the vault identities of this run; `encrypt_identity`: the one that is configured to encrypt.
     :arg connection: as in `Target`.
+    :arg name: how this run calls the host, "" when it is not known.
     """
 
     given: Sequence[str]
@@ -49,6 +54,7 @@ class Request(NamedTuple):
     identities: Sequence[Identity] = ()
     encrypt_identity: str = ""
     connection: Sequence[tuple[str, object]] = ()
+    name: str = ""
 
 
 class Diff(TypedDict):
@@ -154,20 +160,36 @@ def _target(request: Request, project: Project, path: str, has_file: bool) -> Ta
             _problem_of_host(request.host),
             "write -e host=ADDRESS or -e host=USER@ADDRESS, and a port into hosts.yml (ansible_port)",
         )
+    address = found["address"].strip("[]") if found else ""
     below = os.path.relpath(path, project.folder)
-    shown = os.path.relpath(path, request.here)
     return Target(
         path=path,
-        shown=path if shown.startswith("../..") else shown,
+        shown=shown_path(path, request.here),
         # As the system resolves it: the folder may be a link to another place.
         source=os.path.relpath(os.path.realpath(project.folder), os.path.realpath(path)),
         exclude="" if below.startswith("..") else below,
-        address=found["address"].strip("[]") if found else "",
+        address=address,
+        name=_name(request.name or address, project.app),
         user=(found["user"] or "") if found else "",
         collections=request.collections,
         has_password_file=has_file,
         connection=request.connection,
     )
+
+
+def _name(given: str, app: str) -> str:
+    """How the inventory calls the host: as ssh does, where that is a name."""
+    if given and given not in _RESERVED and not _is_ip(given):
+        return given
+    return f"{app}-1" if app[-1].isdigit() else f"{app}1"
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _cipher(request: Request, password: str) -> tuple[Vault, str]:

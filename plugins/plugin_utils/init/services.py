@@ -64,7 +64,8 @@ _PORT = re.compile(
     r"(?:(?P<address>\[[0-9a-fA-F:]+\]|[0-9]+(?:[.][0-9]+){3}|\$\{[^}]*\}(?=:.*:)):)?(?:(?P<published>.*):)?(?P<target>[^:]+)"
 )
 _RANGE = re.compile(r"(\d+)-(\d+)")
-_ANYWHERE = ("", "0.0.0.0", "[::]", "::")
+# The addresses of a port that every machine can reach.
+ANYWHERE = ("", "0.0.0.0", "[::]", "::")
 
 
 def merge(documents: Sequence[Document], files: Sequence[str]) -> dict[str, Spec]:
@@ -129,7 +130,7 @@ def require_no_clash(services: Mapping[str, Spec], published: Sequence[Published
             continue
         for port in _numbers(dotenv.resolved(one.published, values)):
             other = taken.setdefault((port, one.protocol), one)
-            apart = {one.address, other.address}.isdisjoint(_ANYWHERE) and one.address != other.address
+            apart = {one.address, other.address}.isdisjoint(ANYWHERE) and one.address != other.address
             if other.service != one.service and not apart:
                 raise InitError(
                     f"services.{one.service}.ports",

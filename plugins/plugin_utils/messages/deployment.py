@@ -4,8 +4,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
+
+# PostgreSQL, MySQL and MariaDB; and Redis, whose password is the one of its start.
+_KEPT_PASSWORD = re.compile("password authentication failed|Access denied for user")
+_OTHER_PASSWORD = re.compile("WRONGPASS")
 
 # The message ends with the verdict; more lines than this would push it off the screen.
 SHOWN_DIFFERENCES = 30
@@ -27,6 +32,42 @@ class Deployment(TypedDict, total=False):
     checks: Checks
     seconds: float
     msg: str
+
+
+class Failed(TypedDict, total=False):
+    """The result of the module app_deploy when it failed: why, the lines for the inventory, the log's last lines."""
+
+    msg: str
+    hints: Sequence[str]
+    log: str
+
+
+class Failure(NamedTuple):
+    """What is shown once, before Ansible shows `msg`: the last lines of the log. `msg` ends with the next step."""
+
+    log: str
+    msg: str
+
+
+def failure(failed: Failed) -> Failure:
+    """Return what to show of a deploy that failed."""
+    log = failed.get("log", "")
+    steps = list(failed.get("hints", [])) or [f"Next: {_next_step(log)}"]
+    return Failure(log, "\n".join([failed["msg"], *steps]))
+
+
+def _next_step(log: str) -> str:
+    if _KEPT_PASSWORD.search(log):
+        return (
+            "a database refused the password. Its volume keeps the password of its first start: another value in the "
+            "vault (DB_PASSWORD, say) does not change it there. Write the old value into the vault again, or change "
+            "the password in the database first; then deploy again"
+        )
+    if _OTHER_PASSWORD.search(log):
+        return "Redis refused the password: let it and the app use the same variable of .env; then deploy again"
+    if log:
+        return "correct what the log above says, and deploy again"
+    return "correct it, and deploy again"
 
 
 def deploy_message(deployment: Deployment, app: str, host: str, check_mode: bool, rolled_back: bool = False) -> str:

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import os
+
 
 def source_problem(source: str, app: str) -> str:
     """Return why compose_app_source is not usable."""
     if not source:
         return f"compose_app_source is empty: it names the folder on this machine that holds the compose file of {app}."
-    return f"{source} is not a folder on this machine: correct compose_app_source."
+    return f"{os.path.realpath(source)} is not a folder on this machine: correct compose_app_source."
 
 
 def checks_problem(defined: bool, app: str, host: str) -> str:

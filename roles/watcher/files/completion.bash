@@ -30,7 +30,7 @@ _selfheal() {
             words="--app"
             case ${COMP_WORDS[1]} in
                 status | probe) words+=" --json" ;;
-                logs) words+=" --since --follow $(_selfheal_services "$app")" ;;
+                logs) words+=" --since --all --follow $(_selfheal_services "$app")" ;;
                 recover) words+=" --json --check" ;;
                 incidents) words+=" --json --last" ;;
                 report) words+=" --json --month --keep --send" ;;

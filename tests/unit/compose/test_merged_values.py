@@ -130,12 +130,12 @@ def test_innocent(name: str) -> None:
 def test_the_validated_value_is_not_a_difference() -> None:
     dollars = "pa$$word$5" + noise("dollar", 20)
     merged = web(API_KEY=dollars.replace("$", "$$"), PORT="8000", SMTP_PASSWORD="")
-    assert judge(merged, API_KEY=dollars) == merged_values.Verdict([], [])
+    assert judge(merged, API_KEY=dollars) == merged_values.Verdict([], [], [])
 
 
 def test_an_override_of_a_plain_value_is_noted() -> None:
     verdict = judge({"web": {"environment": {"PORT": "8000"}}, "admin": {"environment": {"PORT": "9000"}}})
-    assert verdict == merged_values.Verdict([], ["the compose file overrides .env for: PORT (admin)"])
+    assert verdict == merged_values.Verdict([], ["the compose file overrides .env for: PORT (admin)"], [])
 
 
 def test_the_source_of_a_problem_is_named() -> None:
@@ -172,6 +172,22 @@ def test_notes_say_once_what_is_not_validated_and_what_is_a_default() -> None:
         "not in app_env_variables, so only looked at for placeholders: "
         "A_KEY (a), DB_PASSWORD (a), A_KEY (b), DB_PASSWORD (b), A_KEY (c) and 3 more",
     ]
+
+
+# id, the value as the compose file has it and as it is merged, whether it is only looked at for placeholders
+DERIVED = [
+    ("an address with a validated password", "postgres://a:${API_KEY}@db/a", f"postgres://a:{KEY}@db/a", False),
+    ("a validated secret under another name", "${API_KEY:?required}", KEY, False),
+    ("another password", "postgres://a:${MORE}@db/${API_KEY}", f"postgres://a:{OTHER}@db/{KEY}", True),
+    ("a variable that the table does not list", "${MORE}", OTHER, True),
+    ("a password in the file", f"postgres://a:{OTHER}@db/a", f"postgres://a:{OTHER}@db/a", True),
+]
+
+
+@pytest.mark.parametrize(("text", "value", "noted"), [row[1:] for row in DERIVED], ids=[row[0] for row in DERIVED])
+def test_a_value_made_of_a_validated_secret_is_validated(text: str, value: str, noted: bool) -> None:
+    notes = judge(web(DATABASE_PASSWORD=value), web(DATABASE_PASSWORD=text)).notes
+    assert bool(notes) is noted, notes
 
 
 # --- real Compose ----------------------------------------------------------------------------------------------------

@@ -572,6 +572,19 @@ def test_weak_points(spec: dict[str, Any], said: str) -> None:
     assert all(text.startswith(said) for text in found)
 
 
+def test_the_ports_of_the_web_entry_are_public_by_intent() -> None:
+    ports = {
+        name: {"ports": [{"target": one, "published": str(one)} for one in ports]} for name, ports in PORTS.items()
+    }
+    assert [text.partition(" on every")[0] for text in weak_points(ports, asked={80, 8000})] == [
+        "api publishes port 9000",
+        "db publishes port 5432",
+        "other publishes port 443",
+    ]
+
+
+PORTS = {"api": [8000, 9000], "db": [5432], "other": [443], "web": [80, 443]}
+
 COPIED = {
     "configs": {
         "text": {"content": "x"},

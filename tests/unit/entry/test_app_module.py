@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import Balancer
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import app_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import rules as secret_rules
@@ -57,6 +58,22 @@ def test_values_are_validated_before_they_are_used() -> None:
         app_module.validated(variables, {"KEY": "your-key-here"})
     assert "KEY" in str(raised.value)
     assert secret_rules.describe(raised.value.findings) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "ours",
+    ["opt/shop/compose.hardened.yaml", "opt/shop/releases/x", "etc/selfheal/shop.json", "var/lib/selfheal/shop/x"],
+)
+def test_an_app_that_was_removed_is_refused(tmp_path: Path, ours: str) -> None:
+    paths = app_paths("shop", root=str(tmp_path))
+    own = tmp_path / "opt/shop/compose.yaml"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    with pytest.raises(app_module.EXPECTED, match="shop is not under care on this host"):
+        app_module.require_cared_for(paths)
+    (tmp_path / ours).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / ours).touch()
+    app_module.require_cared_for(paths)
 
 
 def test_the_steps_of_a_run_can_be_followed_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

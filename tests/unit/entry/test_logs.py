@@ -184,8 +184,10 @@ def test_an_unknown_service_is_refused_with_those_that_there_are(engine: Engine,
 
 def test_since_is_asked_of_the_engine(engine: Engine, run: Run) -> None:
     engine.add("web", b"")
-    run()
+    run("--all")
     assert "tail=100" in engine.asked[-1]
+    run()
+    assert "tail=5000" in engine.asked[-1]
     run("--since", "10m")
     assert "tail=all" in engine.asked[-1]
     since = float(engine.asked[-1].rpartition("since=")[2])

@@ -106,6 +106,36 @@ def test_the_exit_code_is_the_playbooks_and_the_command_is_printed(tmp_path: Pat
     assert done.stdout == "ran playbooks/recover.yml --inventory inventory/production -e x=a b\n"
 
 
+@pytest.mark.parametrize(
+    ("here", "expected"),
+    [
+        ("shop", {"deploy/hosts.yml", "lab", "production", "staging"}),
+        ("shop/deploy", {"hosts.yml", "lab", "production", "staging"}),
+        ("own", {"servers.ini", "lab", "production", "staging"}),
+    ],
+)
+def test_bash_completes_the_inventory_of_a_project_of_its_own(tmp_path: Path, here: str, expected: set[str]) -> None:
+    for name in ("shop/deploy/hosts.yml", "shop/deploy/ansible.cfg", "own/ansible.cfg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("[defaults]\ninventory = servers.ini\n" if "own" in name else "", encoding="utf-8")
+    script = front_door.completion(Place(REPOSITORY, tmp_path))
+    ask = 'COMP_WORDS=(./selfheal recover ""); COMP_CWORD=2; _selfheal_playbooks; echo ${COMPREPLY[@]}'
+    argv = ["bash", "-c", f"{script}\n{ask}"]
+    done = subprocess.run(argv, cwd=tmp_path / here, capture_output=True, text=True, check=True)
+    assert {word for word in done.stdout.split() if not word.startswith("--")} == expected
+    assert done.stderr == ""
+
+
+def test_the_settings_next_to_an_inventory_are_used(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    own = tmp_path / "deploy/ansible.cfg"
+    own.touch()
+    for root in (installed, REPOSITORY):
+        place = Place(root, tmp_path)
+        assert front_door.environment(place, {}, "deploy/hosts.yml") == {"ANSIBLE_CONFIG": str(own)}
+        assert front_door.environment(place, {"ANSIBLE_CONFIG": "x"}, "deploy/hosts.yml") == {}
+
+
 def test_bash_completes_commands_and_inventories() -> None:
     script = front_door.completion(Place(REPOSITORY, REPOSITORY))
     ask = "COMP_WORDS=(./selfheal rec pro); COMP_CWORD=%d; _selfheal_playbooks; echo ${COMPREPLY[@]}"

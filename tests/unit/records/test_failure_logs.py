@@ -58,6 +58,7 @@ def test_an_error_before_many_lines_of_details_is_shown(tmp_path: Path) -> None:
     lines = failure_logs.keep(str(tmp_path), "1", [Log("web-1", text)], {}).splitlines()
     assert lines[1].endswith("error: password authentication failed for user app")
     assert lines[-1].endswith("detail19: undefined,")
+    assert len(lines) == 1 + failure_logs.SHOWN_LINES
 
 
 def test_the_oldest_logs_are_removed_and_an_empty_log_is_named(tmp_path: Path) -> None:

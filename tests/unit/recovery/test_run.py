@@ -225,6 +225,23 @@ def test_a_broken_env_is_replaced_and_the_containers_are_recreated(
     assert LEAKED not in kept
 
 
+def test_each_step_is_said_before_it_is_taken(world: World) -> None:
+    world.deploy(GOOD)
+    world.write(f"KEY=your-key-here\nOTHER={LEAKED}\n")
+    world.container = {"KEY": "your-key-here"}
+    said: list[str] = []
+    outcome = recover(world, {"KEY": GOOD}, say=said.append)
+    assert outcome["healthy"]
+    assert said[0].startswith("cause: env_invalid")
+    tried = [text for text in said if text.startswith("trying ")]
+    assert [text.split()[1] for text in tried] == names(outcome)
+    (recreated,) = (at for at, text in enumerate(said) if text.startswith("trying recreate"))
+    assert said[recreated + 2] == "waiting for the app, at most 120 s", said
+    assert said[-1].startswith("healthy: ")
+    assert LEAKED not in str(said)
+    assert max(map(len, said)) <= 160
+
+
 def test_an_app_without_variables_has_no_env_to_keep(world: World) -> None:
     world.app.variables = ()
     world.container = {"KEY": GOOD}

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.errors import AnsibleFilterError
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import atomic_write
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
@@ -79,6 +78,14 @@ def prepare(found: Adoption, where: run.Place, check: bool = False, in_front: bo
     return run.prepare(found, where, request, 0.0, lambda _project: None, check, in_front)
 
 
+@pytest.mark.parametrize(
+    ("to", "shown"),
+    [("", "./shop"), ("a/./b", "./a/b"), ("../x", "../x"), (".", "."), ("/srv/../opt/x", "/opt/x")],
+)
+def test_a_folder_is_shown_without_a_detour(to: str, shown: str) -> None:
+    assert run.place(to, "shop", "10.0.0.5", "/root/work/here").shown == shown
+
+
 # --- the target -------------------------------------------------------------------------------------------------------
 
 
@@ -100,15 +107,20 @@ def test_the_target_is_read(
 ) -> None:
     known = {"web1": {"ansible_host": "10.0.0.9", "ansible_user": "joe"}}
     found = adopt_target(text, known)
-    assert found == {"name": name, "folder": folder, "inventory_host": inventory_host, "variables": variables}
+    assert found == {
+        "problem": "",
+        "name": name,
+        "folder": folder,
+        "inventory_host": inventory_host,
+        "variables": variables,
+    }
 
 
 @pytest.mark.parametrize(
     "text", ["", "10.0.0.5:shop", "joe@", "-oProxyCommand=x:/y", "a b:/x", "/root/shop", "ssh://root@10.0.0.5/x"]
 )
-def test_what_is_no_target_is_refused(text: str) -> None:
-    with pytest.raises(AnsibleFilterError, match="write -e adopt=HOST:/root/myapp"):
-        adopt_target(text, {})
+def test_what_is_no_target_is_a_problem(text: str) -> None:
+    assert "write -e adopt=HOST:/root/myapp" in adopt_target(text, {})["problem"]
 
 
 # --- the files and the inventory --------------------------------------------------------------------------------------

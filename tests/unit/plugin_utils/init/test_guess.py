@@ -132,6 +132,29 @@ def test_an_env_file_stays_and_the_report_says_so(tmp_path: Path) -> None:
     assert "kD8" not in str(found)
 
 
+def test_a_secret_in_the_compose_file_stays_and_the_report_says_so(tmp_path: Path) -> None:
+    environment = "{A_TOKEN: kD8#vq2Z, DATABASE_URL: 'postgres://a:${DB_PASSWORD}@db/a', B_KEY: changeme}"
+    (said,) = guessed(tmp_path, {**web(environment=environment), ".env": "DB_PASSWORD=Vw3kP8sXq2Zt\n"}).left
+    assert said.startswith("A_TOKEN stays in compose.yaml line 1, in plain text, for web")
+    assert "kD8" not in said
+
+
+def test_secrets_of_other_files_get_rows_and_no_value(tmp_path: Path) -> None:
+    files = {
+        **web(env_file="[api.env]", environment="{A_TOKEN: kD8#vq2Zx, POSTGRES_PASSWORD: postgres, LEVEL: debug}"),
+        "api.env": "MAIL_PASSWORD=Vw3kP8sXq2Zt\nMODE=fast\n",
+    }
+    rows = {one.name: one for one in guessed(tmp_path, files).variables}
+    # The database's default password would be refused.
+    assert sorted(rows) == ["A_TOKEN", "MAIL_PASSWORD"]
+    for one in rows.values():
+        assert one.row["required"] is False
+        assert one.comment.endswith("its value stays there")
+        assert (one.in_vault, one.value) == (False, "")
+        (variable,) = rules.parse_table([one.row])
+        assert variable.secret
+
+
 # id, the mount, files of the project, what the report says of it
 MOUNTS: list[tuple[str, str, dict[str, str], str]] = [
     ("a folder with files", "./data:/data", {"data/a/b": "12345"}, "The first deploy copies its file (5.00 Bytes)"),

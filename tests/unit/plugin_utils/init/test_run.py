@@ -143,6 +143,38 @@ def test_the_files(tmp_path: Path, init: Init) -> None:
     assert "vault_password_file = .vault-password\n" in (tmp_path / "deploy/ansible.cfg").read_text()
 
 
+@pytest.mark.parametrize(
+    ("host", "app", "name"),
+    [
+        ("10.0.0.5", "shop", "shop1"),
+        ("10.0.0.5", "shop2", "shop2-1"),
+        ("fe80::1", "shop", "shop1"),
+        ("", "shop", "shop1"),
+        ("joe@web.example", "shop", "web.example"),
+        ("web1", "shop2", "web1"),
+        ("localhost", "shop", "shop1"),
+    ],
+)
+def test_the_inventory_calls_the_host_as_ssh_does(tmp_path: Path, init: Init, host: str, app: str, name: str) -> None:
+    put(tmp_path, {"compose.yaml": COMPOSE, ".env": ENV})
+    init(host=host, app=app)
+    hosts = yaml.safe_load((tmp_path / "deploy/hosts.yml").read_text())
+    assert list(hosts["backends"]["hosts"]) == [name]
+
+
+def test_a_secret_that_is_moved_into_the_env_gets_into_the_vault(tmp_path: Path, init: Init) -> None:
+    compose = "services: {web: {image: x, environment: {A_TOKEN: %s}}}\n"
+    put(tmp_path, {"compose.yaml": compose % "kD8#vq2Zx"})
+    init()
+    variables = (tmp_path / "deploy/group_vars/all/variables.yml").read_text()
+    put(tmp_path, {"compose.yaml": compose % '"${A_TOKEN}"', ".env": "A_TOKEN='kD8#vq2Zx'\n"})
+    done = init()
+    assert done.files == ["group_vars/all/vault.yml"]
+    assert (tmp_path / "deploy/group_vars/all/variables.yml").read_text() == variables
+    assert "A_TOKEN" in str(done.diff)
+    assert not init().changed
+
+
 def test_lines_are_short(tmp_path: Path, init: Init) -> None:
     """As yamllint wants them, and as they fit on a screen; a long value stays on its line."""
     for number, stack in enumerate(STACKS.values()):
@@ -198,6 +230,10 @@ Written to deploy:
   .vault-password, .gitignore, group_vars/all/vault.yml, group_vars/all/variables.yml,
   group_vars/all/checks.yml, .env.example, hosts.yml, ansible.cfg, group_vars/all/app.yml
 App shop: 1 service, 2 variables (1 in the vault), 1 check.
+
+To know:
+  - Public, past the host's firewall: port 3000 (web). To close one, put an address \
+in front of it in the compose file: "127.0.0.1:…"
 
 To do first:
   - deploy/hosts.yml: replace the example 192.0.2.10 by your server's address
