@@ -25,7 +25,7 @@ from ..core.clock import Clock
 from ..core.files import atomic_write, readable
 from ..docker.containers import Container
 from ..host import command as commands
-from ..host import firewall
+from ..host import conntrack, firewall
 from . import haproxy
 from .haproxy import BalancerError
 
@@ -343,6 +343,19 @@ def _most(paths: AppPaths, name: str) -> int:
     """How many requests at once a server gets by the configuration."""
     rows = _rows(paths, name)
     return int(rows[0]["slim"] or 0) if rows else 0
+
+
+def forget_closed(one: Before) -> None:
+    """Forget the closed connections to a container that is about to be removed.
+
+    The engine would do it: it lists them all, which the kernel remembers for two minutes, and forgets one after the
+    other by the client's port, seconds later perhaps. A client that uses the port again meanwhile loses its connection
+    to HAProxy: the answer is no longer translated. The engine's check of the connection's number does not help, as the
+    kernel gives the number of a connection to the next one at its place in memory.
+    """
+    # The engine, too, has to be given the kernel's table.
+    with contextlib.suppress(OSError):
+        conntrack.forget_closed(one.public, one.port)
 
 
 def release(paths: AppPaths) -> None:
