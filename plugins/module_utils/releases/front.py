@@ -34,6 +34,8 @@ GUARD = "selfheal-front-guard-{app}.service"
 # Without a deploy, which ends it, it gives the connections back after that.
 LONGEST_SECONDS = 1800
 _FINISH_SECONDS = 40
+# A handshake of which two packets are lost takes 3 s (RFC 6298, 2.1 and 5.5).
+_HANDSHAKE_SECONDS = 4
 _READY_SECONDS = 5.0
 _IN_FLIGHT_SECONDS = 3.0
 _RULES_SECONDS = 10.0
@@ -171,6 +173,8 @@ def _start(paths: AppPaths, balancer: Balancer, one: Before, clock: Clock) -> bo
         "LimitNOFILE=65536",
         "OOMScoreAdjust=-500",
         *(f"{when}=-{line}" for when in ("ExecStop", "ExecStopPost") for line in undo),
+        # Clients that a rule has sent here before it was removed may still be half-way through their handshake.
+        f"ExecStop=-/usr/bin/sleep {_HANDSHAKE_SECONDS}",
     ]
     words = [f"--property={one}" for one in settings]
     words += [f"--setenv=SELFHEAL_FRONT={addresses}", f"--setenv=SELFHEAL_BEFORE={one.address}:{one.port}"]
@@ -367,7 +371,7 @@ def end(paths: AppPaths) -> None:
     """Let new connections go to what holds the public port. It ends itself when its requests are answered."""
     unit, guard = UNIT.format(app=paths.name), GUARD.format(app=paths.name)
     commands.run(["systemctl", "stop", guard], 10.0)
-    # Its ExecStop= removes the rules; then the process answers what it has.
+    # Its ExecStop= removes the rules, and waits for handshakes; then the process answers what it has.
     commands.run(["systemctl", "stop", "--no-block", unit], 10.0)
     until = time.monotonic() + _RULES_SECONDS
     while _state(unit) in ("running", "stop") and time.monotonic() < until:
