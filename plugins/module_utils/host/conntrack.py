@@ -7,7 +7,7 @@ Over netlink: linux/netlink.h, linux/netfilter/nfnetlink.h and nfnetlink_conntra
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import socket
 import struct
@@ -53,12 +53,15 @@ def forget_closed(public: int, inner: int) -> int:
         connection.settimeout(_SECONDS)
         connection.bind((0, 0))
         for one in [*_found(connection, public, inner)]:
-            # It may be gone by now.
-            with contextlib.suppress(FileNotFoundError):
-                # Without its attribute, the kernel would forget all connections.
-                _send(connection, _DELETE, _ACKNOWLEDGE, one.family, _attribute(_BACK | _NESTED, one.back))
+            # Without its attribute, the kernel would forget all connections.
+            _send(connection, _DELETE, _ACKNOWLEDGE, one.family, _attribute(_BACK | _NESTED, one.back))
+            try:
                 list(_answers(connection))
                 count += 1
+            except OSError as error:
+                # It may be gone by now, or in the care of a network card.
+                if error.errno not in (errno.ENOENT, errno.EBUSY):
+                    raise
     return count
 
 

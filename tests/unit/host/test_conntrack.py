@@ -7,6 +7,7 @@ The messages are those of Linux 6.18 for an app at port 8000 of 172.30.57.75, in
 
 from __future__ import annotations
 
+import errno
 import struct
 from typing import Any
 
@@ -31,10 +32,10 @@ def message(port: str, state: str, back: str = _OF_CONTAINER) -> bytes:
 
 
 class Kernel:
-    """The kernel's end of the socket: lists what it has, and forgets what it is asked to."""
+    """The kernel's end of the socket: lists what it has, and forgets what it is asked to; or its errors for that."""
 
-    def __init__(self, *listed: bytes, gone: bool = False, refuses: int = 0) -> None:
-        self.listed, self.gone, self.refuses = listed, gone, refuses
+    def __init__(self, *listed: bytes, deletes: int = 0, lists: int = 0) -> None:
+        self.listed, self.deletes, self.lists = listed, deletes, lists
         self.deleted: list[str] = []
         self.answers: list[bytes] = []
 
@@ -58,9 +59,9 @@ class Kernel:
         assert length == len(sent)
         if kind == DELETE:
             self.deleted.append(sent[20:].hex())
-            self.answers = [self.packed(2, struct.pack("=i", -2 if self.gone else 0))]
-        elif self.refuses:
-            self.answers = [self.packed(2, struct.pack("=i", -self.refuses))]
+            self.answers = [self.packed(2, struct.pack("=i", -self.deletes))]
+        elif self.lists:
+            self.answers = [self.packed(2, struct.pack("=i", -self.lists))]
         else:
             # Several in one, as far as they fit.
             self.answers = [b"".join(self.packed(0x100, one) for one in self.listed), self.packed(3, bytes(4))]
@@ -111,12 +112,14 @@ def test_other_ports_are_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
         assert forgotten(monkeypatch, Kernel(message("6d3e", TIME_WAIT)), *ports) == 0
 
 
-def test_one_that_is_gone_by_then_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel = Kernel(message("6d3e", TIME_WAIT), message("55d7", CLOSE), gone=True)
+@pytest.mark.parametrize("error", [errno.ENOENT, errno.EBUSY], ids=["gone by then", "offloaded"])
+def test_one_that_cannot_be_forgotten_is_passed_over(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    kernel = Kernel(message("6d3e", TIME_WAIT), message("55d7", CLOSE), deletes=error)
     assert forgotten(monkeypatch, kernel) == 0
     assert len(kernel.deleted) == 2
 
 
-def test_a_kernel_that_refuses_its_table_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("refuses", [{"lists": errno.EPERM}, {"deletes": errno.EPERM}], ids=["lists", "deletes"])
+def test_a_kernel_that_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch, refuses: dict[str, int]) -> None:
     with pytest.raises(PermissionError):
-        forgotten(monkeypatch, Kernel(refuses=1))
+        forgotten(monkeypatch, Kernel(message("6d3e", TIME_WAIT), **refuses))

@@ -110,6 +110,8 @@ def test_the_unit_undoes_each_rule_that_is_made(host: Host) -> None:
     unit = host.units["selfheal-front-shop.service"]
     undone = {f"/{word.partition('=-/')[2]}" for word in unit if word.startswith("--property=ExecStopPost=")}
     assert {rule.replace(" -I ", " -D ") for rule in host.rules} == undone
+    # It listens on for those that a rule had still sent to it.
+    assert [word for word in unit if word.startswith("--property=ExecStop=")][-1].endswith("-/usr/bin/sleep 4")
     front.end(host.paths)
     assert (host.rules, host.units) == ([], {})
 
