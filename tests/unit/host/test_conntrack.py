@@ -75,7 +75,7 @@ class Kernel:
 
 
 def forgotten(monkeypatch: pytest.MonkeyPatch, kernel: Kernel, public: int = 8000, inner: int = 8000) -> int:
-    monkeypatch.setattr(conntrack.socket, "socket", kernel)
+    monkeypatch.setattr("socket.socket", kernel)
     return conntrack.forget_closed(public, inner)
 
 
