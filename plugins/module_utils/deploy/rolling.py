@@ -72,8 +72,8 @@ class Rollout:
         self.balancer: Balancer = app.balancer
         self.project = docker_project.Project(app.name, app.paths.directory)
         self.values = env_file.read(app.paths, app.variables, clock.now())["values"]
-        # Whether HAProxy is in front of an instance that holds its port.
-        self.is_in_front = False
+        # The instance that holds HAProxy's port, and that HAProxy is in front of.
+        self.before: front.Before | None = None
         # The newest result of the probe.
         self.checks: ProbeResult | None = None
         # The state that each slot has to have, by port: HAProxy forgets it when it is reloaded.
@@ -99,20 +99,20 @@ class Rollout:
         try:
             yield
         finally:
-            if self.is_in_front:
+            if self.before:
                 with contextlib.suppress(haproxy.BalancerError):
                     front.release(self.app.paths)
                 self._end_front()
 
     def _end_front(self) -> None:
-        self.is_in_front = False
+        self.before = None
         front.end(self.app.paths)
 
     def _put_in_front(self) -> None:
         put = front.put(self.app.paths, self.balancer, self._running(), self.clock)
         why = put.why
         if put.before is not None:
-            self.is_in_front = True
+            self.before = put.before
             try:
                 front.hold(self.app.paths, put.before, self.clock)
                 self.say(f"HAProxy is in front of {put.before.name}, and holds new requests")
@@ -144,16 +144,18 @@ class Rollout:
             item, failure = self._start_one()
             if item is None or failure:
                 return failure
-            if self.is_in_front:
+            if self.before:
                 front.take_in(self.app.paths, self.balancer, _port(item), self.clock)
                 self.say(f"{item['name']} gets the requests that were held")
+        if self.before:
+            front.forget_closed(self.before)
         for leaving in old:
             self._let_go(leaving)
         haproxy.start(self.app.paths)
         self.say("HAProxy has the public port now")
         for item in self._running():
             haproxy.take_in(self.app.paths, self.balancer, _port(item))
-        if self.is_in_front:
+        if self.before:
             failure = kept_out(self.app.paths, self.balancer, self._running(), self.clock)
             if failure:
                 return failure

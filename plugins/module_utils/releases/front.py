@@ -25,7 +25,7 @@ from ..core.clock import Clock
 from ..core.files import atomic_write, readable
 from ..docker.containers import Container
 from ..host import command as commands
-from ..host import firewall
+from ..host import conntrack, firewall
 from . import haproxy
 from .haproxy import BalancerError
 
@@ -34,6 +34,8 @@ GUARD = "selfheal-front-guard-{app}.service"
 # Without a deploy, which ends it, it gives the connections back after that.
 LONGEST_SECONDS = 1800
 _FINISH_SECONDS = 40
+# A handshake of which two packets are lost takes 3 s (RFC 6298, 2.1 and 5.5).
+_HANDSHAKE_SECONDS = 4
 _READY_SECONDS = 5.0
 _IN_FLIGHT_SECONDS = 3.0
 _RULES_SECONDS = 10.0
@@ -171,6 +173,8 @@ def _start(paths: AppPaths, balancer: Balancer, one: Before, clock: Clock) -> bo
         "LimitNOFILE=65536",
         "OOMScoreAdjust=-500",
         *(f"{when}=-{line}" for when in ("ExecStop", "ExecStopPost") for line in undo),
+        # Clients that a rule has sent here before it was removed may still be half-way through their handshake.
+        f"ExecStop=-/usr/bin/sleep {_HANDSHAKE_SECONDS}",
     ]
     words = [f"--property={one}" for one in settings]
     words += [f"--setenv=SELFHEAL_FRONT={addresses}", f"--setenv=SELFHEAL_BEFORE={one.address}:{one.port}"]
@@ -345,6 +349,19 @@ def _most(paths: AppPaths, name: str) -> int:
     return int(rows[0]["slim"] or 0) if rows else 0
 
 
+def forget_closed(one: Before) -> None:
+    """Forget the closed connections to a container that is about to be removed.
+
+    The engine would do it: it lists them all, which the kernel remembers for two minutes, and forgets one after the
+    other by the client's port, seconds later perhaps. A client that uses the port again meanwhile loses its connection
+    to HAProxy: the answer is no longer translated. The engine's check of the connection's number does not help, as the
+    kernel gives the number of a connection to the next one at its place in memory.
+    """
+    # The engine, too, has to be given the kernel's table.
+    with contextlib.suppress(OSError):
+        conntrack.forget_closed(one.public, one.port)
+
+
 def release(paths: AppPaths) -> None:
     """Send the held requests to the container again. Raises BalancerError."""
     _say_each(paths, [_SERVER], *_SEND)
@@ -354,7 +371,7 @@ def end(paths: AppPaths) -> None:
     """Let new connections go to what holds the public port. It ends itself when its requests are answered."""
     unit, guard = UNIT.format(app=paths.name), GUARD.format(app=paths.name)
     commands.run(["systemctl", "stop", guard], 10.0)
-    # Its ExecStop= removes the rules; then the process answers what it has.
+    # Its ExecStop= removes the rules, and waits for handshakes; then the process answers what it has.
     commands.run(["systemctl", "stop", "--no-block", unit], 10.0)
     until = time.monotonic() + _RULES_SECONDS
     while _state(unit) in ("running", "stop") and time.monotonic() < until:

@@ -45,9 +45,10 @@ def render(
     lines += [_row("port", port) for port in found["ports"]]
     lines.append(_row("folder", f"{found['folder']}, with a notice that the app does not run from there any more"))
     lines += ["", "Changes:"]
-    lines.append(
-        _row("containers", f"{services} are recreated from {found['directory']}, hardened, under the same names")
-    )
+    recreated = f"{services} are recreated from {found['directory']}, hardened"
+    lines.append(_row("containers", recreated if is_balanced else f"{recreated}, under the same names"))
+    if is_balanced:
+        lines.append(_row("name", _number(found)))
     limits = f"{MEMORY} of memory, {CPUS} processors, {PIDS} processes for a service that sets none itself"
     lines += [_row("limits", limits), _row("", f"(compose_app_services in {folders.inventory}/group_vars/all/app.yml)")]
     lines += [_row("note", note) for note in found["notes"]]
@@ -96,6 +97,12 @@ def _downtime(found: Adoption) -> list[str]:
         for service, seconds in sorted(deaf.items())
     ]
     return lines
+
+
+def _number(found: Adoption) -> str:
+    service = found["front"]["service"]
+    use = f"docker compose -p {found['app']} exec {service}"
+    return f"of {service}'s container: each deploy starts a new one next to the old, with the next number. Use `{use}`"
 
 
 def _in_front(found: Adoption) -> list[str]:

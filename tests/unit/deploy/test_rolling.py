@@ -266,6 +266,7 @@ def acts(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(front, "put", lambda *_: done.append("put") or front.Put(before))
     monkeypatch.setattr(front, "hold", lambda *_: done.append("hold"))
     monkeypatch.setattr(front, "take_in", lambda _paths, _balancer, port, _clock: done.append(f"take in {port}"))
+    monkeypatch.setattr(front, "forget_closed", lambda one: done.append(f"forget {one.name}, {world.releases()}"))
     monkeypatch.setattr(front, "release", lambda _paths: done.append("release"))
     monkeypatch.setattr(front, "end", lambda _paths: done.append(f"end, {world.releases()}"))
     return done
@@ -277,7 +278,9 @@ def test_requests_are_held_until_the_new_instances_have_them(world: World, acts:
         acts.append("what it depends on")
         assert rolling.replace() == ""
     taken = ["take in 18000", "take in 18001"]
-    assert acts == ["put", "hold", "what it depends on", *taken, "end, ['new', 'new']"]
+    # While the old container is there: the engine forgets with it.
+    forgotten = "forget plain, ['new', 'new', 'old']"
+    assert acts == ["put", "hold", "what it depends on", *taken, forgotten, "end, ['new', 'new']"]
 
 
 @pytest.mark.parametrize("bad", ["bad", "kept_out"], ids=["it fails its gate", "HAProxy finds it unhealthy"])

@@ -13,7 +13,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppPaths, app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
-from ansible_collections.christmas.selfheal.plugins.module_utils.host import firewall
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import conntrack, firewall
 from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import front, haproxy
 
@@ -110,6 +110,8 @@ def test_the_unit_undoes_each_rule_that_is_made(host: Host) -> None:
     unit = host.units["selfheal-front-shop.service"]
     undone = {f"/{word.partition('=-/')[2]}" for word in unit if word.startswith("--property=ExecStopPost=")}
     assert {rule.replace(" -I ", " -D ") for rule in host.rules} == undone
+    # It listens on for those that a rule had still sent to it.
+    assert [word for word in unit if word.startswith("--property=ExecStop=")][-1].endswith("-/usr/bin/sleep 4")
     front.end(host.paths)
     assert (host.rules, host.units) == ([], {})
 
@@ -190,6 +192,23 @@ def test_requests_are_held_for_as_long_as_the_deploy_lives(host: Host) -> None:
     assert "--property=ExecStartPost=/usr/bin/systemctl stop selfheal-front-shop.service" in guard
     # Requests that do not end in time are not waited for.
     assert 3.0 <= host.now < 5.0
+
+
+def test_closed_connections_are_forgotten_where_the_kernel_hands_out_its_table(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = host.put().before
+    assert before is not None
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(conntrack, "forget_closed", lambda *ports: asked.append(ports))
+    front.forget_closed(before)
+    assert asked == [(8000, 80)]
+    monkeypatch.setattr(conntrack, "forget_closed", refused)
+    front.forget_closed(before)
+
+
+def refused(*_: int) -> int:
+    raise PermissionError
 
 
 def test_held_requests_reach_the_new_instance_a_few_at_a_time(host: Host) -> None:
