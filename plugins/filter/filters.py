@@ -24,6 +24,10 @@ FILTERS: dict[str, dict[str, str]] = {
     "empty_values": {"empty_names": "empty_names", "without_empty": "without_empty"},
     "haproxy_check": {"haproxy_check": "haproxy_check"},
     "image_transfer": {"images_to_send": "images_to_send"},
+    "inventory_copies": {
+        "inventory_copies": "inventory_copies",
+        "uncopyable_inventories": "uncopyable_inventories",
+    },
     "listening": {"port_holders": "port_holders"},
     "messages.alertmanager": {"alertmanager_refusal": "alertmanager_refusal"},
     "messages.backup": {

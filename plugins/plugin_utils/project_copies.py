@@ -54,9 +54,8 @@ def project_copies(hosts: Sequence[str], variables: Mapping[str, Mapping[str, ob
 
 
 class CheckSettings(TypedDict):
-    """What a controller runs its drift checks with: its collection and settings folder, inventories, limit, group."""
+    """What a controller runs its drift checks with: its settings folder, the paths of its inventories, limit, group."""
 
-    collection: str
     settings: str
     inventories: Sequence[str]
     limit: str
@@ -70,7 +69,7 @@ def check_options(by_host: Mapping[str, str], check: CheckSettings) -> list[str]
 
     :arg by_host: the folder of the project's copy, by host.
     """
-    inventories = [f"--inventory={check['collection']}/{inventory}" for inventory in check["inventories"]]
+    inventories = [f"--inventory={path}" for path in check["inventories"]]
     limit = [f"--limit={check['limit']}"] if check["limit"] else []
     # The run that checks reads it, for each of its hosts.
     source = f"{{{{ {json.dumps(by_host)}[inventory_hostname] | default('') }}}}"

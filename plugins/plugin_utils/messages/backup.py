@@ -92,9 +92,12 @@ def _undo_lines(restore: Restore) -> list[str]:
     return []
 
 
-def rebuild_message(restore: Restore, seconds: float, app: str, host: str) -> str:
-    """Return how long a rebuild took, and from which backup it was."""
+def rebuild_message(restore: Restore, seconds: float, app: str, host: str, check: bool) -> str:
+    """Return how long a rebuild took, and from which backup it was; in check mode, from which it would be."""
+    backup = f"from backup {restore.get('set') or 'none'}"
+    if check:
+        return f"{app} on {host} would be rebuilt {backup}. Nothing was changed."
     return (
-        f"{app} on {host} was rebuilt in {round(seconds)} s, from backup {restore.get('set') or 'none'}. "
+        f"{app} on {host} was rebuilt in {round(seconds)} s, {backup}. "
         "Data written after that backup is not in it."
     )

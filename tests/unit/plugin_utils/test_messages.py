@@ -206,10 +206,11 @@ def test_a_restore_in_check_mode() -> None:
 
 
 def test_a_rebuild() -> None:
-    assert backup.rebuild_message(RESTORED, 321.6, "shop", "web1") == (
+    assert backup.rebuild_message(RESTORED, 321.6, "shop", "web1", False) == (
         "shop on web1 was rebuilt in 322 s, from backup 20261125T020000Z. Data written after that backup is not in it."
     )
-    assert "from backup none." in backup.rebuild_message({}, 1.0, "shop", "web1")
+    assert "from backup none." in backup.rebuild_message({}, 1.0, "shop", "web1", False)
+    assert backup.rebuild_message(RESTORED, 3.0, "shop", "web1", True).endswith("Nothing was changed.")
 
 
 INFO: dict[str, Any] = {

@@ -184,9 +184,8 @@ def test_where_a_program_is(tmp_path: Path) -> None:
 
 
 CHECK: project_copies.CheckSettings = {
-    "collection": "/opt/drift/selfheal",
     "settings": "/etc/drift",
-    "inventories": ["inventory/production"],
+    "inventories": ["/opt/drift/inventories/0"],
     "limit": "web1",
     "group": "web",
 }
@@ -194,7 +193,7 @@ CHECK: project_copies.CheckSettings = {
 
 def test_the_options_of_a_drift_check() -> None:
     *options, variables = project_copies.check_options({"web1": "/opt/projects/a"}, CHECK)
-    assert options == ["--inventory=/opt/drift/selfheal/inventory/production", "--limit=web1"]
+    assert options == ["--inventory=/opt/drift/inventories/0", "--limit=web1"]
     assert json.loads(variables.removeprefix("--extra-vars=")) == {
         "compose_app_source": '{{ {"web1": "/opt/projects/a"}[inventory_hostname] | default(\'\') }}',
         "ansible_ssh_private_key_file": "%d/ssh-key",
@@ -204,8 +203,8 @@ def test_the_options_of_a_drift_check() -> None:
 
 
 def test_a_drift_check_of_all_hosts() -> None:
-    options = project_copies.check_options({}, {**CHECK, "limit": "", "group": "", "inventories": ["a", "b"]})
-    assert options[:2] == ["--inventory=/opt/drift/selfheal/a", "--inventory=/opt/drift/selfheal/b"]
+    options = project_copies.check_options({}, {**CHECK, "limit": "", "group": "", "inventories": ["/a", "/b"]})
+    assert options[:2] == ["--inventory=/a", "--inventory=/b"]
     assert len(options) == 3
     assert "selfheal_hosts" not in options[2]
 

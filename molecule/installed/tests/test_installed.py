@@ -1,0 +1,184 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The collection from its archive, in a project that knows nothing of this repository.
+
+From a compose file and `.env` to a healthy app by init and site, and nothing is written by hand. Then every playbook that
+one host can have runs, without settings of Ansible. The tests build on each other, in order.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+ADDRESS = "172.30.57.81"
+LETTERS = REPOSITORY / "molecule/multi-service/project"
+TOKEN, PASSWORD, BACKUP_PASSWORD = (secrets.token_hex(16) for _ in range(3))
+# What only a clone has. A line of Ansible's that names the file of a task is not ours.
+OF_A_CLONE = re.compile(
+    r"playbooks/\w+\.yml|\bmake \w+|inventory/(?:lab|production|staging)|requirements/|" + str(REPOSITORY)
+)
+OF_ANSIBLE = re.compile(r"^(?:included: |Origin: |\[ERROR\]: .* Origin: )")
+
+# Each playbook as a user runs it on a healthy app, and whether a second run has nothing to change.
+PLAYBOOKS: dict[str, tuple[tuple[str, ...], bool]] = {
+    "validate": ((), True),
+    "status": ((), True),
+    "deploy": ((), True),
+    "recover": ((), True),
+    "drift": ((), True),
+    "backup": ((), False),
+    "restore": (("--check",), False),
+    "rebuild": (("--check",), False),
+    "drill": (("-e", "drill_faults=crash", "-e", "drill_confirm=letters"), False),
+}
+
+
+class Ended(NamedTuple):
+    """A playbook that ended."""
+
+    code: int
+    said: str
+
+    @property
+    def of_a_clone(self) -> list[str]:
+        """The lines that name what an installed collection does not have."""
+        return [line for line in self.said.splitlines() if OF_A_CLONE.search(line) and not OF_ANSIBLE.search(line)]
+
+
+def run(words: list[str], folder: Path, settings: dict[str, str]) -> Ended:
+    """Run a command as a user does: Molecule's own settings for Ansible would override theirs."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
+    ended = subprocess.run(
+        words,
+        cwd=folder,
+        env={**kept, **settings},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    return Ended(ended.returncode, ended.stdout)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of collections that has this one, from its archive, and no other."""
+    folder = tmp_path_factory.mktemp("installed")
+    build = run(["ansible-galaxy", "collection", "build", "--output-path", str(folder)], REPOSITORY, {})
+    assert build.code == 0, build.said
+    (archive,) = folder.glob("*.tar.gz")
+    command = ["ansible-galaxy", "collection", "install", "--no-deps", "--collections-path", str(folder), str(archive)]
+    made = run(command, folder, {"ANSIBLE_COLLECTIONS_PATH": str(folder)})
+    assert made.code == 0, made.said
+    return folder
+
+
+class Project:
+    """A project on the controller, and the playbooks as its user runs them."""
+
+    def __init__(self, folder: Path, collections: Path, token: str) -> None:
+        self.folder, self.collections = folder, collections
+        shutil.copytree(LETTERS, folder)
+        (folder / "db_password.txt").write_text(PASSWORD, encoding="utf-8")
+        (folder / ".env").write_text(f"MAIL_TOKEN={token}\nPAGE_SIZE=20\n", encoding="utf-8")
+
+    def init(self) -> Ended:
+        return self._play("init", "-e", "from=./compose.yaml", "-e", f"host={ADDRESS}")
+
+    def play(self, playbook: str, *words: str) -> Ended:
+        given = ["--inventory=deploy/hosts.yml", "--vault-password-file=deploy/.vault-password"]
+        return self._play(playbook, *given, *words)
+
+    def _play(self, playbook: str, *words: str) -> Ended:
+        ssh = f"-o UserKnownHostsFile={REPOSITORY}/.lab/host_keys/%h"
+        lab = [f"--private-key={REPOSITORY}/.lab/id_ed25519", f"--ssh-common-args={ssh}"]
+        settings = {"ANSIBLE_COLLECTIONS_PATH": str(self.collections)}
+        return run(["ansible-playbook", f"christmas.selfheal.{playbook}", *words, *lab], self.folder, settings)
+
+
+@pytest.fixture(scope="module")
+def project(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("projects") / "letters", installed, TOKEN)
+
+
+def test_two_commands_lead_to_a_healthy_app(project: Project) -> None:
+    written = project.init()
+    assert written.code == 0, written.said
+    assert "To do first:" not in written.said, written.said
+    site = project.play("site", "--diff")
+    assert site.code == 0, site.said
+    assert "letters on letters1 is healthy: 1 of 1 checks passed" in " ".join(site.said.split()), site.said
+    assert [value for value in (TOKEN, PASSWORD) if value in written.said + site.said] == []
+    assert written.of_a_clone + site.of_a_clone == []
+
+
+def test_a_second_run_changes_nothing(project: Project, host: Any) -> None:
+    containers = host.check_output("docker ps --quiet --no-trunc")
+    for again in (project.init(), project.play("site")):
+        assert again.code == 0, again.said
+        assert "changed=0 " in again.said, again.said
+    assert host.check_output("docker ps --quiet --no-trunc") == containers
+
+
+def test_a_placeholder_stops_the_second_command_before_the_host_is_touched(
+    tmp_path: Path, installed: Path, host: Any
+) -> None:
+    project = Project(tmp_path / "notes", installed, "your-token-here")
+    written = project.init()
+    assert written.code == 0, written.said
+    assert "MAIL_TOKEN (.env line 1): placeholder:" in written.said, written.said
+    site = project.play("site")
+    assert site.code != 0
+    assert "MAIL_TOKEN" in site.said
+    assert site.of_a_clone == []
+    assert not host.file("/opt/notes").exists
+
+
+def test_backups_are_added_by_a_few_lines(project: Project) -> None:
+    (project.folder / "deploy/group_vars/all/backup.yml").write_text(
+        f"backup_repository: /var/backups/letters\nbackup_password: {BACKUP_PASSWORD}\n"
+        "backup_databases:\n  - {name: db, kind: postgres, service: db}\n",
+        encoding="utf-8",
+    )
+    site = project.play("site", "--tags", "backup")
+    assert site.code == 0, site.said
+    assert site.of_a_clone == []
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
+def test_every_playbook_works_from_the_archive(project: Project, playbook: str) -> None:
+    words, is_idempotent = PLAYBOOKS[playbook]
+    ended = project.play(playbook, *words)
+    assert ended.code == 0, ended.said
+    assert ended.of_a_clone == []
+    assert [value for value in (TOKEN, PASSWORD, BACKUP_PASSWORD) if value in ended.said] == []
+    if is_idempotent:
+        assert "changed=0 " in ended.said, ended.said
+    # What a playbook writes on the controller must not become a part of the app.
+    assert sorted(path.name for path in project.folder.iterdir() if path.name == "reports") == []
+
+
+def test_what_cannot_run_here_says_so_in_terms_of_the_archive(project: Project) -> None:
+    for playbook, reason in (("rollback", "no earlier release"), ("slo", "monitoring_enabled"), ("promote", "staging")):
+        ended = project.play(playbook)
+        assert ended.code != 0, ended.said
+        assert reason in ended.said, ended.said
+        assert ended.of_a_clone == []
+
+
+def test_the_app_is_released_again(project: Project, host: Any) -> None:
+    ended = project.play("remove", "-e", "remove_confirm=letters")
+    assert ended.code == 0, ended.said
+    assert ended.of_a_clone == []
+    assert host.check_output("docker ps --quiet --filter name=letters-web")
