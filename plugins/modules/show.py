@@ -9,8 +9,8 @@ module: show
 short_description: Show a text line by line
 version_added: 0.2.0
 description:
-  - Prints a text as it is, under every stdout callback. M(ansible.builtin.debug) leaves that to the callback, and most print a
-    table as one line of JSON.
+  - Prints a text as it is, under every stdout callback. M(ansible.builtin.debug) leaves that to the callback, and most
+    print a table as one line of JSON.
 author: christmas.selfheal contributors
 extends_documentation_fragment:
   - christmas.selfheal.attributes

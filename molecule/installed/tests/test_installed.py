@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The collection from its archive, in a project that knows nothing of this repository.
 
-From a compose file and `.env` to a healthy app by init and site, and nothing is written by hand. Then every playbook that
-one host can have runs, without settings of Ansible. The tests build on each other, in order.
+From a compose file and `.env` to a healthy app by init and site, and nothing is written by hand. Then every playbook
+that one host can have runs, without settings of Ansible. The tests build on each other, in order.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def apps(root: str = "/") -> list[str]:
 def load(name: str, root: str = "/", path: str = "") -> Backup:
     """Read and check the config of an app's backup, and that of its watcher. Raises ConfigError."""
     path = path or path_of(name, root)
-    found = agent_config.read(path, f"{name} is not backed up. Set backup_repository, then run playbooks/site.yml")
+    found = agent_config.read(path, f"{name} is not backed up. Set backup_repository, then run christmas.selfheal.site")
     try:
         return _checked(found, root)
     except (BackupError, Wrong) as error:

@@ -471,7 +471,7 @@ def _belongs(config: Backup) -> Belongs:
         if one.name not in facts:
             raise BackupError(
                 f"volume {one.key} ({one.name}) is not on this host: the app does not run, or the volume was removed. "
-                "Fix: run playbooks/status.yml; to keep going without it, name it in backup_volumes_left_out"
+                "Fix: run christmas.selfheal.status; to keep going without it, name it in backup_volumes_left_out"
             )
         if not facts[one.name]["plain"]:
             raise BackupError(
@@ -671,7 +671,7 @@ def _running(config: Backup, service: str) -> list[str]:
     ]
     if not running:
         raise BackupError(
-            f"service {service} does not run, so its data cannot be read. Fix: playbooks/recover.yml first"
+            f"service {service} does not run, so its data cannot be read. Fix: christmas.selfheal.recover first"
         )
     return running
 

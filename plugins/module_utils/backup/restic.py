@@ -122,7 +122,7 @@ def require() -> None:
     if not found or version_tuple(found[0]) < MINIMUM:
         raise RepositoryError(
             f"restic is {found[0] if found else 'not installed'}, {'.'.join(map(str, MINIMUM))} or newer is needed: "
-            "install it (Debian 13 carries 0.18), or run playbooks/site.yml --tags backup"
+            "install it (Debian 13 carries 0.18), or run christmas.selfheal.site --tags backup"
         )
 
 

@@ -352,7 +352,7 @@ def stage_last_good(paths: AppPaths) -> None:
     kept = release_store.files_of(paths.directory, LAST_GOOD)
     if not os.path.isdir(kept):
         reason = f"of a release does not exist in {paths.directory}, so nothing was promoted to this host yet"
-        raise OverlayError(USER_FILE, reason, "run playbooks/promote.yml, then this again")
+        raise OverlayError(USER_FILE, reason, "run christmas.selfheal.promote, then this again")
     shutil.rmtree(paths.incoming, ignore_errors=True)
     os.makedirs(paths.incoming, mode=0o700, exist_ok=True)
     for name in project_files.below(kept, frozenset({"release.json"})):

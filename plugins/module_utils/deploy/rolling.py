@@ -44,7 +44,7 @@ _POLL_SECONDS = 0.05
 
 # The gate and HAProxy ask alike when the load balancer's role has read the same health check.
 DISAGREES = (
-    "HAProxy disagrees with the gate and sends no requests: {out}. Fix: run playbooks/site.yml, which makes HAProxy "
+    "HAProxy disagrees with the gate and sends no requests: {out}. Fix: run christmas.selfheal.site: it makes HAProxy "
     "ask what the health check of selfheal_checks asks. Leave load_balancer_health_path empty, or write its path"
 )
 

@@ -48,7 +48,7 @@ _UNREACHABLE = (
     "Check the CA's URL (load_balancer_acme_directory), this host's DNS and its way out to port 443, and for a CA of "
     "your own load_balancer_acme_ca"
 )
-_OTHER = "Read the reason, then run playbooks/site.yml again. The timer tries again by itself, too"
+_OTHER = "Read the reason, then run christmas.selfheal.site again. The timer tries again by itself, too"
 
 
 class Refusal(NamedTuple):
@@ -87,7 +87,7 @@ def refusal(result: Result) -> Refusal:
     # Before it are the lines of the client's code that led there.
     said = result.err[result.err.rfind("\nValueError: ") + 1 :]
     if result.code == 127 or "acme-tiny: No such file" in said:
-        return Refusal("acme-tiny is not installed", "Run playbooks/site.yml, which installs it")
+        return Refusal("acme-tiny is not installed", "Run christmas.selfheal.site, which installs it")
     kinds, details = _ERROR.findall(said), _details(said)
     if details or kinds:
         name = _NAME.search(said)

@@ -39,13 +39,13 @@ def path_of(name: str, root: str = "/") -> str:
 def load(name: str, root: str = "/") -> Domain:
     """Read and check the settings of an app's domain. Raises ConfigError."""
     path = path_of(name, root)
-    missing = f"{name} has no domain. Set load_balancer_domain, then run playbooks/site.yml"
+    missing = f"{name} has no domain. Set load_balancer_domain, then run christmas.selfheal.site"
     found = agent_config.read(path, missing)
     try:
         check_keys(found, _KEYS)
         names = tuple(map(str, found.get("names") or ()))
         if not names:
-            raise Wrong("`names` is empty. Fix: set load_balancer_domain, then run playbooks/site.yml")
+            raise Wrong("`names` is empty. Fix: set load_balancer_domain, then run christmas.selfheal.site")
         texts = {key: str(found.get(key) or "") for key in ("email", "directory", "ca_file")}
         address = str(found.get("address") or "127.0.0.1")
         return Domain(app_paths(name, root=root), names, **texts, address=address)

@@ -256,7 +256,7 @@ def _ask_haproxy(domain: Domain) -> None:
     except web.Fault as fault:
         said = str(fault)
     problem = f"HAProxy on this host does not answer the CA's challenge on port 80 ({said}), so the CA was not asked"
-    fix = "run playbooks/site.yml; `systemctl status haproxy` shows its state"
+    fix = "run christmas.selfheal.site; `systemctl status haproxy` shows its state"
     raise DomainError(_sorry(domain, f"{problem}. {_meanwhile(domain)} Fix: {fix}."))
 
 

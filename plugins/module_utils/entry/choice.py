@@ -23,11 +23,11 @@ def name_of(given: argparse.Namespace, root: str) -> str:
     known = sorted({*agent_config.apps(root), *_without_config(root)})
     if given.app:
         if given.app not in (*known, *agent_config.kept(root)):
-            have = f"known: {', '.join(known)}" if known else "there are no configs: run playbooks/site.yml"
+            have = f"known: {', '.join(known)}" if known else "there are no configs: run christmas.selfheal.site"
             raise Refused(f"no app {given.app!r} has a config in {os.path.join(root, agent_config.FOLDER)}; {have}")
         return str(given.app)
     if len(known) != 1:
-        have = f"{', '.join(known)}: say which with --app" if known else "none: run playbooks/site.yml"
+        have = f"{', '.join(known)}: say which with --app" if known else "none: run christmas.selfheal.site"
         raise Refused(f"apps with a config in {os.path.join(root, agent_config.FOLDER)}: {have}")
     return known[0]
 

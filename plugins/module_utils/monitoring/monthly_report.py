@@ -41,7 +41,7 @@ def settings(given: Mapping[str, object], where: str) -> Settings:
     """Check what was given; `where` names it in an error. Raises SloError."""
     for key in given:
         if key not in Settings._fields:
-            raise SloError(f"{where}: unknown key `{key}`. Fix: run playbooks/site.yml, which writes this file again")
+            raise SloError(f"{where}: unknown key `{key}`. Fix: run christmas.selfheal.site, which writes it again")
     wanted = given.get("goals")
     if not isinstance(wanted, Mapping):
         raise SloError(
@@ -81,12 +81,12 @@ def load(name: str, root: str = "/") -> Settings:
     path = os.path.join(root, FOLDER, f"{name}.json")
     try:
         found = agent_config.read(
-            path, "with monitoring_enabled: true, and no monitoring_hub, playbooks/site.yml writes it"
+            path, "with monitoring_enabled: true, and no monitoring_hub, christmas.selfheal.site writes it"
         )
     except agent_config.ConfigError as error:
         raise SloError(str(error)) from None
     if not isinstance(found, Mapping):
-        raise SloError(f"{path} is not a JSON object: run playbooks/site.yml, which writes this file again")
+        raise SloError(f"{path} is not a JSON object: run christmas.selfheal.site, which writes it again")
     return settings(found, path)
 
 

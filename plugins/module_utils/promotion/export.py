@@ -95,7 +95,7 @@ def _config(name: str, root: str) -> Config:
         there = f"watched are: {', '.join(known)}" if known else "none is"
         raise ConfigError(
             f"no app {name!r} is watched on this host ({path} does not exist; {there}). Its name, selfheal_app, has to "
-            "be the same on staging and in production; playbooks/site.yml -i inventory/staging sets the watcher up"
+            "be the same on staging and in production; christmas.selfheal.site sets the watcher up on staging"
         )
     return agent_config.load(path, root)
 

@@ -51,7 +51,7 @@ def compare(images: Sequence[Image], path: str) -> Comparison:
     if not found["answers"]:
         raise engine.EngineError(
             f"the Docker engine does not answer here: {found['reason']}. Try: systemctl status docker; on a new host "
-            "run playbooks/site.yml first, which sets it up"
+            "run christmas.selfheal.site first, which sets it up"
         )
     here = engine.platform()
     foreign = sorted({f"{one['service']} ({one['platform']})" for one in images if one["platform"] != here})

@@ -92,7 +92,7 @@ def refusals(facts: StagingFacts, soak: float) -> list[Refusal]:
     """
     release = facts["release"]
     if release is None:
-        fix = "deploy there first, with playbooks/deploy.yml -i inventory/staging"
+        fix = "deploy there first: christmas.selfheal.deploy, with the inventory of staging"
         return [Refusal("no release has passed its gate there yet", fix)]
     return [
         *_busy(facts),
@@ -133,7 +133,7 @@ def _incidents(facts: StagingFacts, soak: float) -> Iterator[Refusal]:
 def _unwatched(facts: StagingFacts, soak: float) -> Iterator[Refusal]:
     watcher, paused, unit = facts["watcher"], facts["paused"], f"selfheal@{facts['app']}"
     if not watcher["alive"]:
-        fix = f"systemctl status {unit}.timer {unit}.service there; playbooks/site.yml sets it up"
+        fix = f"systemctl status {unit}.timer {unit}.service there; christmas.selfheal.site sets it up"
         yield Refusal("the watcher does not run, so the app was not watched", fix)
     elif watcher["since"] < soak:
         fix = f"wait {minutes(soak - watcher['since'])}"
@@ -149,7 +149,7 @@ def _unwatched(facts: StagingFacts, soak: float) -> Iterator[Refusal]:
 
 
 def _not_as_recorded(facts: StagingFacts, good: Release) -> Iterator[Refusal]:
-    again = "deploy it there again, with playbooks/deploy.yml"
+    again = "deploy it there again, with christmas.selfheal.deploy"
     for name in facts["changed"]:
         yield Refusal(f"{name} differs from the release", again)
     for service in facts["missing"]:
@@ -186,7 +186,9 @@ def _unhealthy(facts: StagingFacts) -> Iterator[Refusal]:
     for finding in facts["env"]:
         yield Refusal(f"the env there: {finding['variable']}: {finding['reason']}", finding["fix"])
     if not facts["probe"]["ok"]:
-        fix = "playbooks/status.yml -i inventory/staging says more, playbooks/recover.yml ends it"
+        fix = (
+            "with the inventory of staging, christmas.selfheal.status says more, and christmas.selfheal.recover ends it"
+        )
         yield Refusal(f"it does not pass its checks now: {facts['probe']['summary']}", fix)
 
 

@@ -138,7 +138,7 @@ def apps(root: str = "/", folder: str = FOLDER) -> list[str]:
     return sorted(name[:-5] for name in names if name.endswith(".json") and not name.startswith("."))
 
 
-def read(path: str, missing: str = "playbooks/site.yml writes it") -> Any:
+def read(path: str, missing: str = "christmas.selfheal.site writes it") -> Any:
     """The JSON of a config, unchecked. `missing` says what to do without one. Raises ConfigError."""
     try:
         with open(path, encoding="utf-8") as stream:
@@ -149,7 +149,7 @@ def read(path: str, missing: str = "playbooks/site.yml writes it") -> Any:
         raise ConfigError(explain(error)) from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{path} is not valid JSON ({error}): run playbooks/site.yml, which writes this file again"
+            f"{path} is not valid JSON ({error}): run christmas.selfheal.site, which writes it again"
         ) from None
 
 
@@ -172,10 +172,10 @@ class Wrong(Exception):
 def check_keys(found: Any, keys: Collection[str]) -> None:
     """Raise Wrong unless it is an object with no other keys than these."""
     if not isinstance(found, Mapping):
-        raise Wrong("is not a JSON object. Fix: run playbooks/site.yml, which writes this file again")
+        raise Wrong("is not a JSON object. Fix: run christmas.selfheal.site, which writes it again")
     for key in found:
         if key not in keys:
-            raise Wrong(f"unknown key `{key}`. Fix: remove it, or update the agent with playbooks/site.yml")
+            raise Wrong(f"unknown key `{key}`. Fix: remove it, or update the agent with christmas.selfheal.site")
 
 
 def number(found: Mapping[str, object], key: str, limits: tuple[float, float, float], name: str = "") -> float:
@@ -202,7 +202,7 @@ def _checked(found: Any, root: str) -> Config:
     for key, kind in (("app", str), ("checks", list), ("variables", list)):
         if not isinstance(found.get(key), kind):
             raise Wrong(
-                f"`{key}` is missing or of the wrong type. Fix: run playbooks/site.yml, which writes this file again"
+                f"`{key}` is missing or of the wrong type. Fix: run christmas.selfheal.site, which writes it again"
             )
     variables = secret_rules.parse_table(found["variables"])
     names = [variable.name for variable in variables]
@@ -257,5 +257,5 @@ def _alertmanager(found: Mapping[str, object]) -> str:
 def _balancer(found: Mapping[str, object]) -> Balancer | None:
     given = found.get("balancer") or {}
     if not isinstance(given, Mapping):
-        raise Wrong("`balancer` is not a JSON object. Fix: run playbooks/site.yml, which writes this file again")
+        raise Wrong("`balancer` is not a JSON object. Fix: run christmas.selfheal.site, which writes it again")
     return read_balancer(cast(BalancerSettings, given))

@@ -77,24 +77,25 @@ HOLD_SECONDS = 10.0
 STARTING = frozenset({"not_listening", "hung", "erroring", "unknown", "crashed", "unhealthy", "replaced_by_hand"})
 
 NEXT_STEP = {
-    "engine_incomplete": "Install the package that is named (apt-get install), or run playbooks/site.yml.",
+    "engine_incomplete": "Install the package that is named (apt-get install), or run christmas.selfheal.site.",
     "engine_down": "Start the engine (systemctl start docker) and read its journal (journalctl -u docker -n 50).",
     "engine_hung": "Restart the engine (systemctl restart docker) and read its journal (journalctl -u docker -n 50).",
     "disk_full": "Free space (df -h; docker system df), without deleting volumes.",
     "disk_read_only": "Read what the kernel says of the disk (dmesg), save what the backups do not hold, and check the "
     "file system (fsck) before it is written to again.",
-    "env_invalid": "Correct {about} in the vault, and validate the env with playbooks/validate.yml.",
+    "env_invalid": "Correct {about} in the vault, and validate the env with christmas.selfheal.validate.",
     "credentials_refused": "The login of {about} is refused, and no restart helps. Correct the variable in the vault "
-    "and run playbooks/site.yml, or give that user the vault's password on the server. Variables such as "
+    "and run christmas.selfheal.site, or give that user the vault's password on the server. Variables such as "
     "POSTGRES_PASSWORD count only while a volume is empty.",
-    "config_damaged": "Have playbooks/site.yml write the compose files again: it validates them first.",
-    "balancer_down": "Read why HAProxy does not start (journalctl -u haproxy -n 20), and run playbooks/site.yml.",
-    "balancer_disagrees": "Run playbooks/site.yml: it makes HAProxy ask what the health check of selfheal_checks asks. "
-    "A slot in MAINT was taken out by hand: systemctl reload haproxy brings it back.",
+    "config_damaged": "Have christmas.selfheal.site write the compose files again: it validates them first.",
+    "balancer_down": "Read why HAProxy does not start (journalctl -u haproxy -n 20), and run christmas.selfheal.site.",
+    "balancer_disagrees": "Run christmas.selfheal.site: it makes HAProxy ask what the health check of selfheal_checks "
+    "asks. A slot in MAINT was taken out by hand: systemctl reload haproxy brings it back.",
     "port_taken": "Stop the process or container that holds the port, or publish the app on another one.",
-    "replaced_by_hand": "Run playbooks/site.yml, which starts the release, and do not run `docker compose` in {about}.",
-    "image_missing": "Deploy again with playbooks/site.yml, which builds or pulls the image, or with "
-    "playbooks/promote.yml, which brings it from staging.",
+    "replaced_by_hand": "Run christmas.selfheal.site, which starts the release, and do not run `docker compose` in "
+    "{about}.",
+    "image_missing": "Deploy again with christmas.selfheal.site, which builds or pulls the image, or with "
+    "christmas.selfheal.promote, which brings it from staging.",
     "upstream_down": "Do not restart the app: it is not at fault. Look at the service that is named.",
     "maintenance": "Wait for the time that the app names. If it is not back by then, end its maintenance.",
     "database_recovering": "Do not restart the database: it would start over. Its log says how far it is.",

@@ -189,19 +189,19 @@ _FIRST_STEP = {
 # The records' own next step is English; these say the same.
 _NEXT_STEP_KO = {
     "": "인시던트에 보관된 증거(마지막 로그부터)를 읽고, 앱을 고쳐 배포하세요.",
-    "env_invalid": "볼트에서 {about} 변수를 고치고 playbooks/validate.yml로 확인하세요.",
+    "env_invalid": "볼트에서 {about} 변수를 고치고 christmas.selfheal.validate로 확인하세요.",
     "credentials_refused": "{about} 로그인이 거부됩니다. 재시작은 도움이 되지 않습니다. 볼트의 변수를 고치고 "
-    "playbooks/site.yml을 실행하거나, 서버에서 그 사용자에게 볼트의 비밀번호를 설정하세요. POSTGRES_PASSWORD 같은 "
+    "christmas.selfheal.site를 실행하거나, 서버에서 그 사용자에게 볼트의 비밀번호를 설정하세요. POSTGRES_PASSWORD 같은 "
     "변수는 볼륨이 비어 있을 때만 적용됩니다.",
-    "config_damaged": "playbooks/site.yml로 compose 파일을 다시 쓰세요.",
-    "image_missing": "이미지를 다시 빌드하거나 받은 뒤 playbooks/site.yml을 실행하세요.",
-    "replaced_by_hand": "playbooks/site.yml로 릴리스를 시작하고, {about}에서 docker compose를 실행하지 마세요.",
+    "config_damaged": "christmas.selfheal.site로 compose 파일을 다시 쓰세요.",
+    "image_missing": "이미지를 다시 빌드하거나 받은 뒤 christmas.selfheal.site를 실행하세요.",
+    "replaced_by_hand": "christmas.selfheal.site로 릴리스를 시작하고, {about}에서 docker compose를 실행하지 마세요.",
     "out_of_memory": "compose_app_services의 memory를 늘리거나 보관된 로그에서 누수를 찾으세요.",
-    "engine_incomplete": "표시된 패키지를 설치하거나(apt-get install) playbooks/site.yml을 실행하세요.",
+    "engine_incomplete": "표시된 패키지를 설치하거나(apt-get install) christmas.selfheal.site를 실행하세요.",
     "engine_down": "systemctl start docker 후 journalctl -u docker -n 50을 확인하세요.",
     "engine_hung": "journalctl -u docker -n 50을 확인하고 systemctl restart docker를 실행하세요.",
-    "balancer_down": "journalctl -u haproxy -n 20을 확인하고 playbooks/site.yml을 실행하세요.",
-    "balancer_disagrees": "playbooks/site.yml을 실행하세요. MAINT인 슬롯은 systemctl reload haproxy로 되돌립니다.",
+    "balancer_down": "journalctl -u haproxy -n 20을 확인하고 christmas.selfheal.site를 실행하세요.",
+    "balancer_disagrees": "christmas.selfheal.site를 실행하세요. MAINT인 슬롯은 systemctl reload haproxy로 되돌립니다.",
     "rate_limited": "앱을 재시작하지 마세요. 이 호스트의 점검을 허용하거나 점검 간격을 늘리세요.",
     "disk_full": "df -h, docker system df로 공간을 확보하세요. 볼륨은 지우지 마세요.",
     "disk_read_only": "dmesg로 커널 메시지를 읽고, 백업에 없는 것을 따로 저장한 뒤 fsck로 파일 시스템을 검사하세요.",

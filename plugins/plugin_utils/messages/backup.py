@@ -97,7 +97,4 @@ def rebuild_message(restore: Restore, seconds: float, app: str, host: str, check
     backup = f"from backup {restore.get('set') or 'none'}"
     if check:
         return f"{app} on {host} would be rebuilt {backup}. Nothing was changed."
-    return (
-        f"{app} on {host} was rebuilt in {round(seconds)} s, {backup}. "
-        "Data written after that backup is not in it."
-    )
+    return f"{app} on {host} was rebuilt in {round(seconds)} s, {backup}. Data written after that backup is not in it."

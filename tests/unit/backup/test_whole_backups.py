@@ -173,7 +173,7 @@ def _no_version(world: World) -> None:
             _no_entry, r"backup_databases \(shop\): service database: .*Fix: write `user: NAME`", id="no role"
         ),
         pytest.param(_not_counted, r"backup_databases \(shop\): psql: error: permission denied", id="not allowed"),
-        pytest.param(_database_down, "service database does not run.*Fix: playbooks/recover.yml first", id="down"),
+        pytest.param(_database_down, "service database does not run.*Fix: christmas.selfheal.recover first", id="down"),
         pytest.param(
             _volume_gone, r"volume files \(shop_files\) is not on this host.*backup_volumes_left_out", id="gone"
         ),
@@ -716,7 +716,7 @@ def test_the_command_says_what_failed_in_one_line(world: World, command: Command
     code, _, error = command("backup")
     assert (code, error.count("\n")) == (outcome.WRONG, 1)
     assert error.startswith("selfheal: service database does not run")
-    assert "playbooks/recover.yml" in error
+    assert "christmas.selfheal.recover" in error
 
 
 def test_after_a_backup_that_systemd_killed_the_problem_is_known_and_writes_go_on(

@@ -421,7 +421,7 @@ def test_a_deleted_config_stays_in_force_when_the_watcher_starts_again(life: Lif
 def test_an_app_without_its_config_is_known_while_it_is_watched(life: Life, run: Run) -> None:
     life.live()
     life.path.unlink()
-    assert "run playbooks/site.yml" in run("status")[2]
+    assert "run christmas.selfheal.site" in run("status")[2]
     with hold_lock(watcher.lock_path(str(life.root), "shop"), 0.0, "watch shop"):
         assert run("status")[1].startswith("shop: healthy")
 

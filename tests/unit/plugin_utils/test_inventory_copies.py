@@ -19,7 +19,8 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.inventory_copie
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project whose inventory is a file next to the compose file and its env."""
-    for name in ("hosts.yml", ".env", ".vault-password", "compose.yaml", "group_vars/all/vault.yml", "host_vars/web.yml"):
+    variables = ("group_vars/all/vault.yml", "host_vars/web.yml")
+    for name in ("hosts.yml", ".env", ".vault-password", "compose.yaml", *variables):
         path = tmp_path / "project" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name, encoding="utf-8")
@@ -37,7 +38,8 @@ def copied(source: Path, to: Path) -> list[str]:
 
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
 def test_a_file_is_copied_with_its_variables_and_nothing_else(project: Path, tmp_path: Path) -> None:
-    assert copied(project / "hosts.yml", tmp_path / "to") == ["group_vars/all/vault.yml", "host_vars/web.yml", "hosts.yml"]
+    found = copied(project / "hosts.yml", tmp_path / "to")
+    assert found == ["group_vars/all/vault.yml", "host_vars/web.yml", "hosts.yml"]
 
 
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")

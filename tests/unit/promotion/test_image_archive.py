@@ -51,7 +51,7 @@ def test_no_room_is_asked_for_when_nothing_is_sent(fake: Engine) -> None:
 @pytest.mark.parametrize(
     ("change", "images", "said"),
     [
-        ({"answers": False}, [WEB], "docker is not installed.*run playbooks/site.yml first"),
+        ({"answers": False}, [WEB], "docker is not installed.*run christmas.selfheal.site first"),
         ({"free": 500 * MIB}, [DB], "too little room for the images: .*500 MiB free"),
         ({}, [{**DB, "platform": "linux/arm64"}], r"this host is linux/amd64.*db \(linux/arm64\)"),
     ],

@@ -131,7 +131,7 @@ def test_a_valid_config_applies_instead_of_the_last_good_one(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
-        (lambda path: path.unlink(), "does not exist: playbooks/site.yml writes it"),
+        (lambda path: path.unlink(), "does not exist: christmas.selfheal.site writes it"),
         (lambda path: path.write_text("{"), "is not valid JSON"),
         (lambda path: path.write_text(json.dumps({**CONFIG, "interval": 0})), "`interval`"),
         (lambda path: path.write_text(json.dumps({**CONFIG, "app": "blog"})), "`app` is 'blog'"),
