@@ -92,7 +92,7 @@ def _how(given: argparse.Namespace) -> drift_control.How:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise drift_control.DriftError(
-            f"{given.config} cannot be used ({type(error).__name__}: {error}). Fix: run christmas.selfheal.drift_control"
+            f"{given.config} cannot be used ({type(error).__name__}: {error}). Run christmas.selfheal.drift_control"
         ) from None
 
 

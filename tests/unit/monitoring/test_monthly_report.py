@@ -69,7 +69,7 @@ def test_bad_settings(root: Path, content: Any, words: str) -> None:
 def test_no_settings(root: Path) -> None:
     with pytest.raises(
         SloError,
-        match=r"does not exist: with monitoring_enabled: true, and no monitoring_hub, playbooks/site\.yml writes",
+        match=r"does not exist: with monitoring_enabled: true, and no monitoring_hub, christmas\.selfheal\.site writes",
     ):
         monthly_report.load("shop", str(root))
 

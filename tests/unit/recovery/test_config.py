@@ -86,7 +86,7 @@ def test_an_invalid_value_is_refused_with_the_file_and_the_key(tmp_path: Path, c
 
 
 def test_a_missing_config_is_reported_with_the_fix(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"does not exist.*site\.yml"):
+    with pytest.raises(ConfigError, match=r"does not exist.*christmas\.selfheal\.site"):
         load(agent_config.path_of("shop", str(tmp_path)), str(tmp_path))
     assert agent_config.apps(str(tmp_path)) == []
 
