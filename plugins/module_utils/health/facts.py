@@ -744,7 +744,8 @@ def _refused_login(item: Instance, refusal: login_log.Refusal, server: str, fact
         "server": server,
         "times": refusal.times,
         "by_server": False,
-        "open": any(not target["host_ip"].startswith("127.") for target in item["targets"]),
+        "open": item["network_mode"] == "host"
+        or any(not target["host_ip"].startswith("127.") for target in item["targets"]),
         "users_of": sorted(
             {one["service"] for one, values in environments if named and any(map(named.search, values.values()))}
         ),

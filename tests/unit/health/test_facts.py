@@ -25,6 +25,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.env import hist
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import read as env_file
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import evidence as health_evidence
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
+from ansible_collections.christmas.selfheal.plugins.module_utils.health import login_log
 from ansible_collections.christmas.selfheal.plugins.module_utils.health.diagnosis import diagnose
 from ansible_collections.christmas.selfheal.plugins.module_utils.health.fact_types import (
     ContainerFacts,
@@ -649,8 +650,25 @@ def test_which_logins_were_refused_of_late(
     assert all(not one["open"] for one in refused)
 
 
+@pytest.mark.parametrize(
+    ("changes", "reached"),
+    [
+        ({}, False),
+        ({"targets": [{"host_ip": "127.0.0.1", "host_port": 5432, "container_port": 5432}]}, False),
+        ({"targets": [{"host_ip": "0.0.0.0", "host_port": 5432, "container_port": 5432}]}, True),
+        ({"network_mode": "host"}, True),
+    ],
+)
+def test_whether_others_than_the_app_can_log_in_at_a_server(app: App, changes: dict[str, Any], reached: bool) -> None:
+    item = cast(Instance, {**INSTANCE, "service": "db", "name": "shop-db-1", **changes})
+    refusal = login_log.Refusal("PostgreSQL", "letters", "refused", 2)
+    found = health_facts._refused_login(item, refusal, "db", facts(app, instances=[item], environments=[{}]))
+    assert found["open"] is reached
+
+
 INSTANCE: dict[str, Any] = {
     "image": "shop",
+    "network_mode": "shop_default",
     "job_done": False,
     "health": "",
     "restarts": 0,
