@@ -40,13 +40,13 @@ class _Closed(NamedTuple):
 def forget_closed(public: int, inner: int) -> int:
     """Have the kernel forget the closed connections to a port of the host that iptables has sent to a container.
 
-      A connection is named by the way that its answers took. So a new one from the same port of the same client, which
-    X
+    A connection is named by the way that its answers took. So a new one from the same port of the same client, which
+    iptables sends elsewhere, is not found by it.
 
-      :arg public: the port of the host.
-      :arg inner: the port of the container.
-      :returns: how many.
-      :raises OSError: the kernel does not hand out its table.
+    :arg public: the port of the host.
+    :arg inner: the port of the container.
+    :returns: how many.
+    :raises OSError: the kernel does not hand out its table.
     """
     count = 0
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER) as connection:
