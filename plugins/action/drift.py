@@ -11,7 +11,7 @@ from ansible import constants, context
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import report as drift_report
-from ansible_collections.christmas.selfheal.plugins.plugin_utils import command_line, drift_control
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import command_line, drift_control, report_files
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.shown_path import shown_path
 
 SPEC: dict[str, dict[str, Any]] = {
@@ -37,7 +37,7 @@ class ActionModule(ActionBase):
         # "failed" is how drift ends, so an error ends as "unreachable".
         try:
             report = self._check()
-        except (drift_control.DriftError, command_line.TypedPassword) as error:
+        except (drift_control.DriftError, command_line.TypedPassword, report_files.NotMoved) as error:
             return {**result, "unreachable": True, "msg": str(error)}
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
@@ -50,6 +50,7 @@ class ActionModule(ActionBase):
         _, given = self.validate_argument_spec(argument_spec=SPEC)
         if not given["hosts"]:
             raise drift_control.DriftError("hosts: is empty, so there is nothing to compare: name at least one host")
+        report_files.require_moved(os.path.abspath(given["folder"]), os.getcwd())
         check_mode = bool(self._task.check_mode)
         return drift_control.check(
             drift_control.How(

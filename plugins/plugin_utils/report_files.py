@@ -5,9 +5,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 
 _FOLDER = "reports"
+
+
+class NotMoved(ValueError):
+    """Files are where an earlier version kept them; the message says how to move them."""
 
 
 def reports_folder(inventory_dir: str, sources: Sequence[str]) -> str:
@@ -22,3 +27,15 @@ def reports_folder(inventory_dir: str, sources: Sequence[str]) -> str:
     while any(f"{folder}/".startswith(f"{one}/") for one in read_whole) and folder != "/":
         folder = os.path.dirname(folder)
     return os.path.join(folder, _FOLDER)
+
+
+def require_moved(folder: str, here: str) -> None:
+    """Refuse a new baseline while that of earlier versions is in the folder that playbooks are started from.
+
+    :arg folder: where the state of the drift checks is kept.
+    :raises NotMoved: with the command that moves it.
+    """
+    before = os.path.join(here, _FOLDER, os.path.basename(folder))
+    if os.path.exists(os.path.join(before, "state.json")) and not os.path.exists(os.path.join(folder, "state.json")):
+        move = f"mkdir -p {shlex.quote(os.path.dirname(folder))} && mv {shlex.quote(before)} {shlex.quote(folder)}"
+        raise NotMoved(f"the baseline and the log of earlier drift checks are in {before}. Fix: move them: {move}")

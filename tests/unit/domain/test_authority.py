@@ -57,7 +57,11 @@ CASES = {
     "broken": (Result(1, "", ORDER + "Response Code: 500\nResponse: <html>\n"), "the CA answers 500", "status page"),
     "not there": (Result(1, "", AWAY), "cannot be reached at https://ca.example/dir: urlopen", "way out to port 443"),
     "no end": (Result(124, "", "Verifying shop.example...\n"), "did not finish the order within 180 s", "status page"),
-    "no client": (Result(127, "", "env: 'acme-tiny': No such file"), "acme-tiny is not installed", "christmas.selfheal.site"),
+    "no client": (
+        Result(127, "", "env: 'acme-tiny': No such file"),
+        "acme-tiny is not installed",
+        "christmas.selfheal.site",
+    ),
     "else": (Result(1, "", "AssertionError: Polling timeout\n"), "acme-tiny failed: AssertionError: Polling", "again"),
 }
 

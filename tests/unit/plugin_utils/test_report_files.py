@@ -4,11 +4,17 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.report_files import reports_folder
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.report_files import (
+    NotMoved,
+    reports_folder,
+    require_moved,
+)
 
 # id, the folder of the host's file, the inventories of the run, the folder
 PLACES = [
@@ -31,3 +37,17 @@ def test_the_folder_is_next_to_the_inventory(
     given = str(tmp_path / folder) if folder else ""
     named = [one if one.endswith(",") else str(tmp_path / one) for one in sources]
     assert reports_folder(given, named) == str(tmp_path / expected)
+
+
+def test_an_earlier_baseline_is_not_replaced_by_a_new_one(tmp_path: Path) -> None:
+    before, folder = tmp_path / "here/reports/drift", tmp_path / "in the shop/reports/drift"
+    before.mkdir(parents=True)
+    require_moved(str(folder), str(before))
+    (before / "state.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(NotMoved) as refused:
+        require_moved(str(folder), str(tmp_path / "here"))
+    command = str(refused.value).partition("move them: ")[2]
+    assert shlex.quote(str(folder)) in command
+    subprocess.run(["sh", "-c", command], check=True)
+    require_moved(str(folder), str(tmp_path / "here"))
+    assert (folder / "state.json").exists()

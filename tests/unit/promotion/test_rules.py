@@ -86,13 +86,18 @@ def test_a_job_whose_container_was_pruned_is_not_missing() -> None:
             {"paused": {"left": 0.0, "reason": "", "ago": 60.0}}, "paused or resumed", "wait 59.0", id="was paused"
         ),
         pytest.param(
-            {"probe": {"ok": False, "summary": "login: 500"}}, "checks now: login: 500", "christmas.selfheal.status", id="sick now"
+            {"probe": {"ok": False, "summary": "login: 500"}},
+            "checks now: login: 500",
+            "christmas.selfheal.status",
+            id="sick now",
         ),
         pytest.param(
             {"instances": [{**WEB, "digest": OTHER}, JOB]}, "shop-web-1 runs another image", "again", id="another image"
         ),
         pytest.param({"instances": [JOB]}, "service web has no container", "again", id="no container"),
-        pytest.param({"instances": [{**WEB, "state": "exited"}, JOB]}, "is exited", "christmas.selfheal.deploy", id="stopped"),
+        pytest.param(
+            {"instances": [{**WEB, "state": "exited"}, JOB]}, "is exited", "christmas.selfheal.deploy", id="stopped"
+        ),
         pytest.param(
             {"instances": [WEB, JOB, {**WEB, "name": "shop-x-1", "service": "x"}]},
             "shop-x-1 is not part",
