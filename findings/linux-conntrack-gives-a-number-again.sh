@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Linux 6.18: the id of a connection in the table of conntrack is made of its place in memory and of its addresses. A client that
-# connects again from the same port, two minutes or less after it has closed, takes that place: the new connection has the id of the old.
+# connects again from the same port, two minutes or less after it has closed, often takes that place: the new connection has the id of the old.
 # Expected: who has listed the old one, and deletes it by its addresses and its id (CTA_ID, as Docker does with each connection to a
 # container that it removes), deletes nothing once there is another one in its place.
 # Seen: 8 to 12 of 20 new connections have the old one's id, and would be deleted. With REDIRECT or DNAT, that is the end of such a connection:
