@@ -111,8 +111,9 @@ screenshots: ## renew docs/images, the status page's pictures in its guide
 	@tools/browser letters
 	@SELFHEAL_SCREENSHOTS=1 $(MAKE) molecule-status-page
 
+# molecule/shared/python lets Ansible's runs share the modules that they have packed.
 molecule-%: setup-test engine
-	@$(in_venv) molecule test --scenario-name $*
+	@$(in_venv) PYTHONPATH="$(CURDIR)/molecule/shared/python" molecule test --scenario-name $*
 
 .PHONY: docs
 docs: setup ## generate docs/reference (from argument specs and module documentation) and Grafana's dashboards

@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +27,26 @@ set_hypothesis_home_dir(REPOSITORY / ".cache" / "hypothesis")
 if "CI" not in os.environ:  # in CI hypothesis uses its own profile, without deadlines or randomness
     hypothesis.settings.register_profile("here", deadline=None)  # no test fails because the machine is busy
     hypothesis.settings.load_profile("here")
+
+MEMORY = "/dev/shm"
+"""Files there are in memory: what the library syncs to disk costs no time. The tests' files take less than 100 MB."""
+
+
+def _is_fit_for_files(folder: str) -> bool:
+    """Whether programs run from a folder, and it has room for the tests' files."""
+    try:
+        about = os.statvfs(folder)
+    except OSError:
+        return False
+    return (
+        os.access(folder, os.W_OK)
+        and not about.f_flag & (os.ST_RDONLY | os.ST_NOEXEC)
+        and about.f_bavail * about.f_frsize > 500_000_000
+    )
+
+
+if "TMPDIR" not in os.environ and _is_fit_for_files(MEMORY):
+    os.environ["TMPDIR"] = tempfile.tempdir = MEMORY
 
 
 def _name_the_collection() -> None:

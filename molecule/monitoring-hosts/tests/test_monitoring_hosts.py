@@ -22,7 +22,7 @@ import pytest
 import testinfra
 import yaml
 from monitoring.tests import rule_cases
-from shared.acting import HOST_PLAY, paused, slow, until
+from shared.acting import HOST_PLAY, fetching, paused, slow, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 LAB = yaml.safe_load((REPOSITORY / "lab/vars/lab.yml").read_text(encoding="utf-8"))
@@ -49,8 +49,7 @@ def watched() -> Any:
 
 
 def fetch(host: Any, address: str) -> str:
-    script = f'import urllib.request as u; print(u.urlopen("http://127.0.0.1:{address}").read().decode(), end=str())'
-    return str(host.check_output(f"python3 -c '{script}'"))
+    return str(host.check_output(fetching(address)))
 
 
 def ask(host: Any, path: str) -> Any:
@@ -95,8 +94,7 @@ def fired(host: Any, of: str = WATCHED) -> dict[str, str]:
 
 def ready(host: Any) -> bool:
     """Whether Prometheus answers."""
-    script = 'import urllib.request as u; u.urlopen("http://127.0.0.1:9090/-/ready")'
-    return bool(host.run(f"python3 -c '{script}'").rc == 0)
+    return bool(host.run(fetching("9090/-/ready")).rc == 0)
 
 
 def firing(host: Any) -> set[str]:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from monitoring.tests import rule_cases
-from shared.acting import HOST_PLAY, paused, until
+from shared.acting import HOST_PLAY, fetching, paused, until
 
 APP = "christmas-backend"
 CONTAINER = f"{APP}-backend-1"
@@ -38,15 +38,9 @@ TLS_UNIT = "selfheal-test-tls.service"
 GOAL_SECONDS = 60.0
 
 
-def fetch(address: str) -> str:
-    """The command that prints the page at an address of the host."""
-    script = f'import urllib.request as u; print(u.urlopen("http://127.0.0.1:{address}").read().decode(), end=str())'
-    return f"python3 -c '{script}'"
-
-
 def ask(host: Any, path: str) -> Any:
     """An answer of Prometheus's API."""
-    return json.loads(host.check_output(fetch(f"9090/api/v1/{path}")))["data"]
+    return json.loads(host.check_output(fetching(f"9090/api/v1/{path}")))["data"]
 
 
 def query(host: Any, expression: str) -> list[tuple[dict[str, str], float]]:
@@ -128,7 +122,7 @@ def test_the_tools_accept_every_file(host: Any) -> None:
         "promtool check config /etc/prometheus/prometheus.yml",
         "promtool check rules " + " ".join(f"{FOLDER}/rules-{name}.yml" for name in RULES),
         "amtool check-config /etc/prometheus/alertmanager.yml",
-        f"{fetch('9417/metrics')} | promtool check metrics",
+        f"{fetching('9417/metrics')} | promtool check metrics",
     ):
         judged = host.run(command)
         assert judged.rc == 0, command + judged.stdout + judged.stderr
@@ -155,7 +149,7 @@ def test_a_certificates_expiry_is_measured(host: Any) -> None:
     )
     try:
         until(lambda: "127.0.0.1:8443" in host.check_output("ss -Hltn"))
-        said = host.check_output(fetch("9115/probe?module=tls&target=127.0.0.1:8443"))
+        said = host.check_output(fetching("9115/probe?module=tls&target=127.0.0.1:8443"))
     finally:
         host.run(f"systemctl stop {TLS_UNIT}; rm -f /run/lab.key /run/lab.crt")
     ends = re.search(r"^probe_ssl_earliest_cert_expiry (\S+)$", said, re.MULTILINE)
@@ -183,7 +177,7 @@ def test_an_explained_alert_is_muted(host: Any) -> None:
         " ".join(sorted(f"{name}={value}" for name, value in one["labels"].items() if name != "test")): one["status"][
             "state"
         ]
-        for one in json.loads(host.check_output(fetch("9093/api/v2/alerts?filter=test%3Dinhibition")))
+        for one in json.loads(host.check_output(fetching("9093/api/v2/alerts?filter=test%3Dinhibition")))
     }
     for reason, result in EXPLAINED:
         elsewhere = re.sub("host=[a-z]+", "host=elsewhere", result)

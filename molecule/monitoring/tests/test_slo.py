@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from module_utils.core.clock import iso, stamp
 from module_utils.reporting import slo_queries
-from monitoring.tests.test_monitoring import APP, HOST, ask, fetch, query
+from monitoring.tests.test_monitoring import APP, HOST, ask, query
 from shared import history
-from shared.acting import until
+from shared.acting import fetching, until
 from shared.history import Episode
 
 DAY = slo_queries.DAY
@@ -75,7 +75,7 @@ def week(host: Any) -> Iterator[int]:
         seen = iso(start + OUTAGE.begins + number)
         content = json.dumps({**one, "id": name, "seen": seen, "healthy": True})
         host.check_output(f"mkdir -p {folders[-1]} && cat >{folders[-1]}/incident.json <<'END'\n{content}\nEND")
-    until(lambda: host.run(fetch("9090/-/ready")).rc == 0)
+    until(lambda: host.run(fetching("9090/-/ready")).rc == 0)
     yield start
     host.check_output(f"rm -r {' '.join(folders)}")
 

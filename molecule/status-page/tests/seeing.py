@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, sync_playwright
+from shared.acting import fetching
 
 APP, HOST = "christmas-backend", "molecule-status-page"
 ADDRESS = "https://172.30.57.47:8443/"
@@ -145,10 +146,10 @@ class Prometheus:
     @property
     def ready(self) -> bool:
         """Whether it answers queries; it listens earlier."""
-        return bool(self.host.run(self._asking("-/ready")).rc == 0)
+        return bool(self.host.run(fetching("9090/-/ready")).rc == 0)
 
     def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        answer = self.host.check_output(self._asking(f"api/v1/query?query={urllib.parse.quote(expression)}"))
+        answer = self.host.check_output(fetching(f"9090/api/v1/query?query={urllib.parse.quote(expression)}"))
         return [(one["metric"], float(one["value"][1])) for one in json.loads(answer)["data"]["result"]]
 
     def value(self, expression: str) -> float | None:
@@ -160,11 +161,6 @@ class Prometheus:
         least, most = (self.value(f"{kind}_over_time({expression}[2m])") for kind in ("min", "max"))
         assert least is not None and most is not None, expression
         return least, most
-
-    @staticmethod
-    def _asking(path: str) -> str:
-        script = f'import urllib.request as u; print(u.urlopen("http://127.0.0.1:9090/{path}").read().decode())'
-        return f"python3 -c '{script}'"
 
 
 @pytest.fixture(scope="session")
