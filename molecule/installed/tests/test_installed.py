@@ -24,7 +24,8 @@ LETTERS = REPOSITORY / "molecule/multi-service/project"
 TOKEN, PASSWORD, BACKUP_PASSWORD = (secrets.token_hex(16) for _ in range(3))
 # What only a clone has. A line of Ansible's that names the file of a task is not ours.
 OF_A_CLONE = re.compile(
-    r"playbooks/\w+\.yml|\bmake \w+|inventory/(?:lab|production|staging)|requirements/|" + str(REPOSITORY)
+    r"playbooks/\w+\.yml|\bmake (?:setup|lab|demo|test|clean|docs)\b|inventory/(?:lab|production|staging)|requirements/|"
+    + re.escape(str(REPOSITORY))
 )
 OF_ANSIBLE = re.compile(r"^(?:included: |Origin: |\[ERROR\]: .* Origin: )")
 
@@ -147,8 +148,7 @@ def test_a_placeholder_stops_the_second_command_before_the_host_is_touched(
 
 def test_backups_are_added_by_a_few_lines(project: Project) -> None:
     (project.folder / "deploy/group_vars/all/backup.yml").write_text(
-        f"backup_repository: /var/backups/letters\nbackup_password: {BACKUP_PASSWORD}\n"
-        "backup_databases:\n  - {name: db, kind: postgres, service: db}\n",
+        f"backup_repository: /var/backups/letters\nbackup_password: {BACKUP_PASSWORD}\n",
         encoding="utf-8",
     )
     site = project.play("site", "--tags", "backup")
