@@ -131,7 +131,7 @@ def role_readme(name: str, specs: Mapping[str, Any]) -> str:
 def role_meta(specs: Mapping[str, Any]) -> str:
     """The description of one role where Galaxy looks for it."""
     described = {"galaxy_info": {"description": specs["main"]["short_description"], "standalone": False}}
-    return "---\n# Written by `make docs`; change meta/argument_specs.yml instead.\n" + yaml.safe_dump(described)
+    return f"---\n# Written by `make docs`; change meta/argument_specs.yml instead.\n{yaml.safe_dump(described)}"
 
 
 def module_page(name: str, documented: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 from ..core.files import NoFile, read_small
+from ..core.present import present
 from ..docker.engine import version_tuple
 from ..host.command import Result, run
 from .sets import Snapshot
@@ -402,12 +403,12 @@ def pour(
             env=environment(repository),
             start_new_session=True,
         )
-        assert dump.stdout is not None
+        dumped = present(dump.stdout)
         taker = None
         try:
             taker = subprocess.Popen(
                 list(command),
-                stdin=dump.stdout,
+                stdin=dumped,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "LC_ALL": "C.UTF-8", **(extra or {})},
@@ -415,7 +416,7 @@ def pour(
                 errors="replace",
                 start_new_session=True,
             )
-            dump.stdout.close()
+            dumped.close()
             out, _ = taker.communicate(timeout=timeout)
             code = dump.wait(timeout=30.0)
         except (OSError, subprocess.TimeoutExpired) as error:

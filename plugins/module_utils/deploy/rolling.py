@@ -22,6 +22,7 @@ from ..core.app import App, Balancer
 from ..core.app_paths import AppPaths
 from ..core.clock import Clock, iso
 from ..core.files import atomic_write
+from ..core.present import present
 from ..core.variable import Variable
 from ..docker import engine
 from ..docker import network as docker_network
@@ -67,9 +68,8 @@ class Rollout:
     """The instances of an app's balanced service, and what is done with them."""
 
     def __init__(self, app: App, plan: Plan, clock: Clock, say: Say, alive: Callable[[], None]) -> None:
-        assert app.balancer is not None
         self.app, self.plan, self.clock, self.say, self.alive = app, plan, clock, say, alive
-        self.balancer: Balancer = app.balancer
+        self.balancer: Balancer = present(app.balancer)
         self.project = docker_project.Project(app.name, app.paths.directory)
         self.values = env_file.read(app.paths, app.variables, clock.now())["values"]
         # Whether HAProxy is in front of an instance that holds its port.

@@ -19,6 +19,7 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from ..core.present import present
 from .placeholders import is_sample, placeholder
 
 REF = re.compile(r"[a-z0-9]{20}")
@@ -204,8 +205,7 @@ def _read_hosted(parts: SplitResult, label: str) -> tuple[Address | None, list[P
 
 
 def _read_new(text: str) -> tuple[Key | None, list[Problem]]:
-    prefix = _NEW_PREFIX.match(text)
-    assert prefix is not None
+    prefix = present(_NEW_PREFIX.match(text))
     tail = text[prefix.end() :]
     role = "service" if prefix.group(1) == "secret" else "anon"
     if is_sample(text):
