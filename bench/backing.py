@@ -413,7 +413,7 @@ def tell(about: dict[str, Any], path: Path) -> int:
 def main() -> int:
     """Create the host, measure, print the results, remove the host."""
     parser = argparse.ArgumentParser(
-        prog="bench-backing", description=" ".join((__doc__ or "").split("\n\n")[0].split()), allow_abbrev=False
+        prog="bench-backing", description=" ".join((__doc__ or "").partition("\n\n")[0].split()), allow_abbrev=False
     )
     whole: dict[str, Any] = {"type": int, "metavar": "N"}
     parser.add_argument("--rounds", **whole, default=ROUNDS, help=f"of each measurement (default: {ROUNDS})")

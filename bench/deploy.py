@@ -543,7 +543,7 @@ def tell(book: Book) -> int:
 def main() -> int:
     """Create the host, measure, print the results, remove the host."""
     parser = argparse.ArgumentParser(
-        prog="bench-deploy", description=" ".join((__doc__ or "").split("\n\n")[0].split()), allow_abbrev=False
+        prog="bench-deploy", description=" ".join((__doc__ or "").partition("\n\n")[0].split()), allow_abbrev=False
     )
     whole: dict[str, Any] = {"type": int, "metavar": "N"}
     parser.add_argument("--rounds", **whole, default=FULL_ROUNDS, help=f"deploys (default: {FULL_ROUNDS})")

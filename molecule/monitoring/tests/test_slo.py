@@ -61,7 +61,8 @@ def week(host: Any) -> Iterator[int]:
     end = int(time.time() - 3600) // DAY * DAY
     start = end - len(BARS) * DAY
     # The text is too long for a command's argument, so it is generated on the host.
-    made = f"print(openmetrics({ {'app': APP, 'host': HOST} }, {start}, {len(BARS) * 1440}, {EPISODES}), end='')"
+    labels = {"app": APP, "host": HOST}
+    made = f"print(openmetrics({labels}, {start}, {len(BARS) * 1440}, {EPISODES}), end='')"
     source = Path(history.__file__).read_text(encoding="utf-8")
     host.check_output(f"python3 - >/var/tmp/week <<'END'\n{source}\n{made}\nEND")
     host.check_output(
@@ -143,9 +144,9 @@ def test_the_report(host: Any, week: int, play: Callable[..., Any], tmp_path: Pa
     report = json.loads(path.read_text(encoding="utf-8"))
     names = ("state", "down", "degraded", "up", "none")
     shown = {one["day"]: tuple(one[name] for name in names) for one in report["days"]}
-    days = {time.strftime("%Y-%m-%d", time.gmtime(week + number * DAY)): bar for number, bar in enumerate(BARS)}
+    days = {time.strftime("%Y-%m-%d", time.gmtime(week + number * DAY)): share for number, share in enumerate(BARS)}
     assert {day: shown[day] for day in days if day in shown} == {
-        day: bar for day, bar in days.items() if day.startswith(month.name)
+        day: share for day, share in days.items() if day.startswith(month.name)
     }
     looked = [one for at, one in history.minutes(week, len(BARS) * 1440, EPISODES) if month.start <= at < month.end]
     measured_here = own_minutes(host, end, month.end) if month.end > end else 0.0

@@ -200,7 +200,8 @@ def test_few_files_take_the_whole_app() -> None:
 def signatures(path: str) -> Iterator[tuple[str, str]]:
     """(Name, annotation) of each argument and result of a file's public functions and methods."""
     scopes: list[tuple[str, list[ast.stmt]]] = [("", ast.parse(read(path)).body)]
-    for prefix, body in scopes:
+    while scopes:
+        prefix, body = scopes.pop()
         for node in body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 scopes.append((f"{node.name}.", node.body))

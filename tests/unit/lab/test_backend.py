@@ -202,6 +202,7 @@ def test_refuses_to_start() -> None:
 def test_runs_and_stops() -> None:
     """Supabase is away, so it says 503 and which dependency it is; SIGTERM ends it with 0; no secret in the log."""
     port = free_port()
+    status, body = 0, dict[str, Any]()
     with start(PORT=str(port)) as process:
         try:
             for _ in range(200):

@@ -325,8 +325,7 @@ def _simulate(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
     monkeypatch.setattr(procfs, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0))
     monkeypatch.setattr(procfs, "disk", lambda _: [])
     monkeypatch.setattr(procfs, "stopped", lambda *_, **__: False)
-    ages = lambda pid: world.now - list(world.all())[pid - 1].started  # noqa: E731
-    monkeypatch.setattr(procfs, "age", ages)
+    monkeypatch.setattr(procfs, "age", lambda pid: world.now - list(world.all())[pid - 1].started)
     monkeypatch.setattr(procfs, "cpu_time", lambda: procfs.CpuTime(0, 0, 0, 0.0))
     monkeypatch.setattr(procfs, "oom_kills", lambda: 0)
     monkeypatch.setattr(timers, "read", lambda _: {})

@@ -418,7 +418,10 @@ def test_while_a_service_stays_stopped_the_watcher_waits_for_a_slow_app(
 ) -> None:
     """An answer after 0.6 s serves users, whatever has happened to another service."""
     brief = watcher.RESUME_SECONDS
-    slow = lambda checks, *_: answer("timeout" if checks[0].timeout == brief else "", checks)  # noqa: E731
+
+    def slow(checks: list[Check], *_: Any) -> dict[str, Any]:
+        return answer("timeout" if checks[0].timeout == brief else "", checks)
+
     monkeypatch.setattr(probe, "run_checks", slow)
     world.wrong = {"worker": service_watch.STOPPED}
     it = world.watcher()

@@ -95,8 +95,8 @@ def test_the_page(language: str) -> None:
     page = slo_report.markdown(report)
     assert "99.893 %" in page, "40320 minutes were seen, and 43 of them it was down"
     assert "120 ms" in page
-    bar = page.partition("`")[2].partition("`")[0]
-    assert bar == "█▂" + "█" * 26 + "···"
+    drawn = page.partition("`")[2].partition("`")[0]
+    assert drawn == "█▂" + "█" * 26 + "···"
     for row in ("| 2025-05-02 | 43", "| 2025-05-29 … 2025-05-31 |", "20250505T020000Z-hung", "20250506T020000Z-hung"):
         assert row in page
     for line in (one for one in page.splitlines() if one.startswith("|")):
