@@ -354,6 +354,12 @@ def takes_text(option: Mapping[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("role", ROLES)
+def test_role_names_the_version_that_brought_it(role: str) -> None:
+    """The changelog lists new roles by it."""
+    assert load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"]["main"]["version_added"]
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_role_spec_is_its_defaults(role: str) -> None:
     """The spec documents every default; an option without a default is required or shared by all roles.
 
@@ -499,6 +505,23 @@ def test_dependencies_are_what_a_user_needs() -> None:
     """Installing the collection brings what roles and playbooks need, not what only the lab needs."""
     wanted = {name: f">={versions()[name][0]}" for name in sorted(used_collections("roles", "playbooks"))}
     assert load("galaxy.yml")["dependencies"] == wanted
+
+
+def test_an_execution_environment_gets_the_versions_that_are_tested() -> None:
+    """Python packages of the controller, but those that Ansible brings or only the lab needs."""
+    pinned = dict(re.findall(r"^([\w-]+)==([\w.]+)", read("requirements/controller.txt"), re.MULTILINE))
+    needed = {name: version for name, version in pinned.items() if name not in ("ansible", "docker", "requests")}
+    files = load("meta/execution-environment.yml")["dependencies"]
+    given = dict(re.findall(r"^([\w-]+)>=([\w.]+),<\d+$", read(files["python"]), re.MULTILINE))
+    assert given == needed
+    installed = set(re.findall(r"missing\+=\((\S+)\)", read("tools/programs"))) - {"git"}
+    assert installed <= {line.split()[0] for line in read(files["system"]).splitlines()}
+
+
+@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("changelogs/fragments/*.yml")), ids=lambda path: path.stem)
+def test_a_changelog_fragment_has_the_markup_that_a_changelog_shows(path: Path) -> None:
+    """Code is in two backticks. Others, and Ansible's own markup, such as O(name), would be shown as they are."""
+    assert re.findall(r"\b[A-Z]{1,2}\([a-z][^)]*\)|(?<!`)`(?!`)[^`]*`(?!`)", path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("ansible_collections"), reason="ansible-core without collections")
