@@ -81,7 +81,7 @@ def slowed(host: Host) -> Iterator[float]:
 
 def speed(host: Host) -> float:
     """Seconds that a bit of work takes there: the median of five."""
-    return sorted(float(host.ask(f"python3 -c '{WORK}'")) for _ in range(5))[2]
+    return sorted(float(host.ask(f"python3 -c '{WORK}'")) for _unused in range(5))[2]
 
 
 def docker(*words: str) -> str:
@@ -96,7 +96,7 @@ def drilled(host: Host, faults: Sequence[str]) -> dict[str, Any]:
     """Drill, and return the report. Raises Trouble without one."""
     begun = time.time()
     extra = json.dumps({"drill_faults": list(faults), "drill_rounds": 1})
-    _, out = hosts.play("playbooks/drill.yml", "-l", f"localhost,{host.name}", "-e", extra)
+    _unused, out = hosts.play("playbooks/drill.yml", "-l", f"localhost,{host.name}", "-e", extra)
     reports = [path for path in REPOSITORY.glob(f"reports/*-drill-{host.name}.json") if path.stat().st_mtime >= begun]
     if not reports:
         raise Trouble(f"the drill left no report:\n{out}")

@@ -81,7 +81,7 @@ class Watched:
         self.visitors.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self.happenings.stop()
         self.visitors.__exit__()
         self.events.__exit__()

@@ -117,8 +117,8 @@ SILENT = ("selfheal_incidents_total", "selfheal_remedies_total", "selfheal_last_
 
 def test_each_query_of_each_dashboard_has_data(host: Any, week: int) -> None:
     asked = panels()
-    assert len({title for title, _, _ in asked}) == 4
-    expressions = {expression for _, _, expression in asked}
+    assert len({title for title, *_unused in asked}) == 4
+    expressions = {expression for _unused, _unused, expression in asked}
     assert [one for one in expressions if "$" in one] == []
     spoken = [one for one in expressions if not one.startswith(SILENT)]
     # Some queries cover minutes, and Prometheus has just started.
@@ -226,7 +226,7 @@ def test_the_budget_of_30_days(host: Any, week: int) -> None:
     end = week + len(BARS) * DAY
 
     def left() -> tuple[float, float]:
-        [(_, at)] = query(host, f"timestamp(app:error_budget:left{{{LABELS}}})")
+        [(_unused, at)] = query(host, f"timestamp(app:error_budget:left{{{LABELS}}})")
         expression = urllib.parse.quote(f"app:error_budget:left{{{LABELS}}}")
         return float(ask(host, f"query?time={at}&query={expression}")["result"][0]["value"][1]), at
 

@@ -103,7 +103,7 @@ def environment(repository: Repository, extra: Mapping[str, str] | None = None) 
         except (NoFile, OSError, UnicodeDecodeError) as error:
             raise RepositoryError(f"{repository.secrets_file} cannot be read: {error}") from None
         pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
-        found.update({name: value for name, _, value in pairs})
+        found.update({name: value for name, _unused, value in pairs})
     return found
 
 
@@ -417,7 +417,7 @@ def pour(
                 start_new_session=True,
             )
             dumped.close()
-            out, _ = taker.communicate(timeout=timeout)
+            out, _unused = taker.communicate(timeout=timeout)
             code = dump.wait(timeout=30.0)
         except (OSError, subprocess.TimeoutExpired) as error:
             for process in (dump, taker):

@@ -139,7 +139,7 @@ class Rollout:
         It holds the port that HAProxy needs, and serves until the new instances run.
         """
         old = [item for item in running if item["id"] not in keep]
-        for _ in range(len(running) - len(old), self.balancer.instances):
+        for _unused in range(len(running) - len(old), self.balancer.instances):
             self.alive()
             item, failure = self._start_one()
             if item is None or failure:

@@ -106,7 +106,7 @@ def signed_by(text: str, secret: str) -> bool | None:
 
     None for a token of another algorithm (ES256, RS256 …): its signature belongs to a key pair, not to a secret.
     """
-    head, _, signature = text.rpartition(".")
+    head, _unused, signature = text.rpartition(".")
     header = _decode(head.partition(".")[0]) or {}
     hashing = _HMAC_HASHES.get(str(header.get("alg")))
     if hashing is None:

@@ -706,7 +706,7 @@ class _Recovery:
     def _notify(self, alert: alert_messages.Alert) -> None:
         before = self.memory["outbox"]
         self.memory["outbox"] = alert_outbox.add(before, alert, self.clock.now())
-        for _ in range(alert_outbox.dropped(before, self.memory["outbox"])):
+        for _unused in range(alert_outbox.dropped(before, self.memory["outbox"])):
             self._count("alerts dropped")
 
     def _save(self) -> None:

@@ -37,7 +37,7 @@ def test_links_lead_somewhere(path: Path) -> None:
     for link in (first or second for first, second in links):
         if "://" in link:
             continue
-        file, _, anchor = link.partition("#")
+        file, _unused, anchor = link.partition("#")
         target = path.parent / file if file else path
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(link)

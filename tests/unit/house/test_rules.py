@@ -305,7 +305,7 @@ def argument_spec(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     class Taken(Exception):
         pass
 
-    def take(argument_spec: dict[str, Any], **_: Any) -> None:
+    def take(argument_spec: dict[str, Any], **_unused: Any) -> None:
         raise Taken(argument_spec)
 
     monkeypatch.setattr(module, "AnsibleModule", take)
@@ -628,7 +628,7 @@ def test_no_address_or_path_of_a_machine() -> None:
 
 def test_production_addresses_are_only_in_their_inventory() -> None:
     pattern = re.compile("|".join(re.escape(address) for address in production_addresses()))
-    found = {Path(name) for name, _, line in repository_lines() if pattern.search(line)}
+    found = {Path(name) for name, _unused, line in repository_lines() if pattern.search(line)}
     assert {path for path in found if path.suffix != ".md" and path.parts[:2] != ("inventory", "production")} == set()
 
 

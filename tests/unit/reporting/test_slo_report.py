@@ -16,7 +16,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.reporting impor
 MAY, JUNE = 1746057600.0, 1748736000.0
 NOW = JUNE + slo_queries.DAY
 MONTH = slo_queries.month("2025-05", NOW)
-GOALS = {name: default for name, (default, _, _) in slo_report.GOALS.items()}
+GOALS = {name: default for name, (default, *_unused) in slo_report.GOALS.items()}
 ABOUT: slo_report.About = {"app": "shop", "host": "web1", "language": "en"}
 FIGURES = {"failed_minutes": 20.0, "response_seconds": 0.12}
 
