@@ -13,7 +13,9 @@ from ansible_collections.christmas.selfheal.docs import record
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
+DOCUMENTS = sorted(
+    path for pattern in ("*.md", "docs/**/*.md", "roles/*/README.md") for path in REPOSITORY.glob(pattern)
+)
 # CHANGELOG.md is written by antsibull-changelog.
 PAGES = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
 
