@@ -68,12 +68,20 @@ clean: setup ## remove every container, volume, network and image of the lab
 	@rm -rf .lab
 
 .PHONY: test
-test: ## run everything: lint, docs, unit tests with the oldest and newest versions, library on Python 3.9, every molecule scenario
-	@tools/stages setup-test -- lab-images lint unit-other docs-check library -- unit $(scenarios:%=molecule-%)
+test: ## run everything: lint, docs, sanity, unit tests at both ends, library on Python 3.9, every molecule scenario
+	@tools/stages setup-test -- lab-images lint unit-other docs-check library -- sanity unit $(scenarios:%=molecule-%)
 
 .PHONY: lint
-lint: setup-test ## run ruff, mypy, yamllint, ansible-lint, shellcheck, actionlint, and check the changelog fragments
+lint: setup-test ## run ruff, mypy, yamllint, ansible-lint, shellcheck, actionlint, and the tools of Ansible's ecosystem
 	@tools/lint
+
+.PHONY: sanity
+sanity: setup-test ## run `ansible-test sanity` with the newest ansible-core
+	@tools/sanity
+
+.PHONY: sanity-both
+sanity-both: setup-test ## run `ansible-test sanity` with both ends of the supported ansible-core range
+	@tools/sanity both
 
 .PHONY: unit
 unit: setup-test lab-images ## run the unit tests (some run the lab's Compose)
@@ -122,6 +130,11 @@ docs: setup ## generate docs/reference (from argument specs and module documenta
 .PHONY: docs-check
 docs-check: setup ## fail when a generated document is not up to date
 	@$(in_venv) python docs/generate.py --check
+
+.PHONY: docs-site
+docs-site: setup ## build the pages of a docs site, as Ansible's own, in .cache/docs-site/html
+	@tools/venv .venv docs
+	@$(in_venv) tools/docs-site
 
 .PHONY: recording
 recording: setup engine ## run the guide of the first ten minutes on a lab host; its output goes there and into README.md

@@ -150,7 +150,7 @@ class Connections:
             if line.strip().isdigit():
                 self.counted.append(int(line))
 
-    def __exit__(self, kind: Any, *_: object) -> None:
+    def __exit__(self, kind: Any, *_unused: object) -> None:
         # This process is only the ssh to the one that counts, which would continue.
         end(f"application_name = '{NAME}' AND pid <> pg_backend_pid()")
         self.process.wait(10)
@@ -188,12 +188,12 @@ class Users:
 
     def __enter__(self) -> Users:
         self.begun = time.monotonic()
-        self.threads = [threading.Thread(target=self._read, daemon=True) for _ in range(USERS)]
+        self.threads = [threading.Thread(target=self._read, daemon=True) for _unused in range(USERS)]
         for thread in self.threads:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self.seconds = time.monotonic() - self.begun
         self.over.set()
         for thread in self.threads:
@@ -251,7 +251,7 @@ def read(host: Host, kind: str, seconds: int) -> dict[str, Any]:
             time.sleep(seconds / 3)
         else:
             time.sleep(seconds)
-    times = sorted(took for _, took in users.answers)
+    times = sorted(took for _unused, took in users.answers)
     return {
         "kind": kind,
         "requests": len(times),
@@ -315,7 +315,7 @@ def measure(host: Host, rounds: int, seconds: int) -> list[dict[str, Any]]:
             code, out = hosts.play("playbooks/deploy.yml", "-l", host.name, "-e", json.dumps(extra))
             if code:
                 raise Trouble(f"playbooks/deploy.yml failed:\n{out}")
-            for _ in range(rounds):
+            for _unused in range(rounds):
                 for kind in kinds:
                     time.sleep(2)
                     load = round(os.getloadavg()[0], 1)
@@ -413,7 +413,7 @@ def tell(about: dict[str, Any], path: Path) -> int:
 def main() -> int:
     """Create the host, measure, print the results, remove the host."""
     parser = argparse.ArgumentParser(
-        prog="bench-backing", description=" ".join((__doc__ or "").split("\n\n")[0].split()), allow_abbrev=False
+        prog="bench-backing", description=" ".join((__doc__ or "").partition("\n\n")[0].split()), allow_abbrev=False
     )
     whole: dict[str, Any] = {"type": int, "metavar": "N"}
     parser.add_argument("--rounds", **whole, default=ROUNDS, help=f"of each measurement (default: {ROUNDS})")

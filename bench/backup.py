@@ -169,7 +169,7 @@ def tell(about: dict[str, Any], path: Path) -> int:
 def main() -> int:
     """Create the host, measure, print the results, remove the host."""
     parser = argparse.ArgumentParser(
-        prog="bench-backup", description=" ".join((__doc__ or "").split("\n\n")[0].split()), allow_abbrev=False
+        prog="bench-backup", description=" ".join((__doc__ or "").partition("\n\n")[0].split()), allow_abbrev=False
     )
     parser.add_argument("--rounds", type=int, metavar="N", default=ROUNDS, help=f"backups (default: {ROUNDS})")
     given = parser.parse_args()

@@ -110,7 +110,7 @@ class Load:
         time.sleep(2 * LEAD)
         return self
 
-    def __exit__(self, kind: Any, *_: object) -> None:
+    def __exit__(self, kind: Any, *_unused: object) -> None:
         ended = self.process.poll() is not None
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGINT)
@@ -208,7 +208,7 @@ def release(folder: Path, name: str, kind: str) -> Path:
 def serving(host: Host, port: int = PORT) -> list[str]:
     """The releases that answer, from enough requests to reach every instance."""
     found = set()
-    for _ in range(40):
+    for _unused in range(40):
         with urlopen(f"http://{host.address}:{port}/release", timeout=TIMEOUT) as answer:
             found.add(str(json.load(answer)))
     return sorted(found)
@@ -218,7 +218,7 @@ def images(host: Host) -> tuple[set[str], set[str]]:
     """Ids: of the images that the app's containers run, and of those of the last good release."""
     query = f"docker ps -aq --filter label=com.docker.compose.project={APP}"
     # A container that is removed between the two commands does not count.
-    _, running, _ = host.shell(f"docker inspect --format '{{{{.Image}}}}' $({query})")
+    _code, running, _error = host.shell(f"docker inspect --format '{{{{.Image}}}}' $({query})")
     good = json.loads(host.ask(f"cat {hosts.DIRECTORY}/releases/last-good/release.json"))
     return {line for line in running.split() if line.startswith("sha256:")}, set(good["images"].values())
 
@@ -543,7 +543,7 @@ def tell(book: Book) -> int:
 def main() -> int:
     """Create the host, measure, print the results, remove the host."""
     parser = argparse.ArgumentParser(
-        prog="bench-deploy", description=" ".join((__doc__ or "").split("\n\n")[0].split()), allow_abbrev=False
+        prog="bench-deploy", description=" ".join((__doc__ or "").partition("\n\n")[0].split()), allow_abbrev=False
     )
     whole: dict[str, Any] = {"type": int, "metavar": "N"}
     parser.add_argument("--rounds", **whole, default=FULL_ROUNDS, help=f"deploys (default: {FULL_ROUNDS})")

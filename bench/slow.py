@@ -81,7 +81,7 @@ def slowed(host: Host) -> Iterator[float]:
 
 def speed(host: Host) -> float:
     """Seconds that a bit of work takes there: the median of five."""
-    return sorted(float(host.ask(f"python3 -c '{WORK}'")) for _ in range(5))[2]
+    return sorted(float(host.ask(f"python3 -c '{WORK}'")) for _unused in range(5))[2]
 
 
 def docker(*words: str) -> str:
@@ -98,7 +98,7 @@ def drilled(host: Host, faults: Sequence[str]) -> dict[str, Any]:
     folder = REPOSITORY / "reports"
     given = {"drill_faults": list(faults), "drill_rounds": 1, "drill_reports_directory": str(folder)}
     extra = json.dumps(given)
-    _, out = hosts.play("playbooks/drill.yml", "-l", f"localhost,{host.name}", "-e", extra)
+    _unused, out = hosts.play("playbooks/drill.yml", "-l", f"localhost,{host.name}", "-e", extra)
     reports = [path for path in folder.glob(f"*-drill-{host.name}.json") if path.stat().st_mtime >= begun]
     if not reports:
         raise Trouble(f"the drill left no report:\n{out}")

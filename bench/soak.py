@@ -215,14 +215,14 @@ class Clients:
         self.lock, self.next, self.stop = threading.Lock(), 0, threading.Event()
         self.outcomes: Counter[str] = Counter()
         self.seconds: list[float] = []
-        self.threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(THREADS)]
+        self.threads = [threading.Thread(target=self._ask, daemon=True) for _unused in range(THREADS)]
 
     def __enter__(self) -> Clients:
         for thread in self.threads:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self.stop.set()
         for thread in self.threads:
             thread.join(CLIENT_TIMEOUT + 1)
@@ -496,7 +496,7 @@ def report(result: dict[str, Any]) -> bool:
     print("\n| what | measured | goal | met |\n|---|---:|---:|---|")
     for what, measured, goal, met in table:
         print(f"| {what} | {measured} | {goal} | {'' if met is None else 'yes' if met else '**no**'} |")
-    missed = [what for what, _, _, met in table if met is False]
+    missed = [what for what, _unused, _unused, met in table if met is False]
     # A trial does not take the place of the real figures.
     folder = RESULTS if result["minutes"] >= FULL_MINUTES else INVENTORY.parent
     (folder / "soak.json").write_text(json.dumps({**result, "missed": missed}, indent=1) + "\n", encoding="utf-8")

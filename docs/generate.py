@@ -1,10 +1,11 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Generate docs/reference and Grafana's dashboards: `make docs`.
+"""Generate docs/reference, the roles' README.md and meta/main.yml, and Grafana's dashboards: `make docs`.
 
 With --check it writes nothing, and fails if a file is out of date.
 
-The roles' pages come from meta/argument_specs.yml. The modules' pages come from ansible-doc, with their doc fragments.
+What is said of a role comes from its meta/argument_specs.yml. The modules' pages come from ansible-doc, with their doc
+fragments.
 """
 
 from __future__ import annotations
@@ -115,6 +116,24 @@ def role_page(name: str, specs: Mapping[str, Any]) -> str:
     return page
 
 
+def role_readme(name: str, specs: Mapping[str, Any]) -> str:
+    """What Galaxy shows of one role."""
+    main = specs["main"]
+    page = WRITTEN_BY.format(source="meta/argument_specs.yml") + f"# Role `{COLLECTION}.{name}`\n"
+    description = bullets(main["description"]).replace("(../modules/", "(../../docs/reference/modules/")
+    page += f"\n**{markdown(main['short_description'])}**\n\n{description}"
+    required = [f"`{key}`" for key, option in main.get("options", {}).items() if option.get("required")]
+    if required:
+        page += f"\nRequired variables: {', '.join(required)}.\n"
+    return page + f"\n[All variables](../../docs/reference/roles/{name}.md)\n"
+
+
+def role_meta(specs: Mapping[str, Any]) -> str:
+    """The description of one role where Galaxy looks for it."""
+    described = {"galaxy_info": {"description": specs["main"]["short_description"], "standalone": False}}
+    return f"---\n# Written by `make docs`; change meta/argument_specs.yml instead.\n{yaml.safe_dump(described)}"
+
+
 def module_page(name: str, documented: Mapping[str, Any]) -> str:
     """One module: description, options, what it supports, examples, what it returns."""
     doc = documented["doc"]
@@ -154,7 +173,7 @@ def read_modules() -> dict[str, Any]:
 
 
 def pages() -> dict[Path, str]:
-    """Every page of the reference, by path."""
+    """Every page of the reference, and what roles carry of it, by path."""
     roles, modules = read_roles(), read_modules()
     index = WRITTEN_BY.format(source="what it is written from, the roles' specs and the modules' documentation")
     index += "# Reference\n\n## Roles\n\n"
@@ -166,6 +185,8 @@ def pages() -> dict[Path, str]:
     return {
         REFERENCE / "README.md": index,
         **{REFERENCE / "roles" / f"{name}.md": role_page(name, specs) for name, specs in roles.items()},
+        **{ROOT / "roles" / name / "README.md": role_readme(name, specs) for name, specs in roles.items()},
+        **{ROOT / "roles" / name / "meta" / "main.yml": role_meta(specs) for name, specs in roles.items()},
         **{REFERENCE / "modules" / f"{name}.md": module_page(name, doc) for name, doc in modules.items()},
     }
 
@@ -173,13 +194,14 @@ def pages() -> dict[Path, str]:
 def main() -> None:
     """Write the files, or compare them."""
     parser = argparse.ArgumentParser(
-        description="Write docs/reference and the dashboards, or check that they are up to date."
+        description="Write docs/reference, the roles' pages and the dashboards, or check that they are up to date."
     )
     parser.add_argument("--check", action="store_true", help="change nothing; fail when a file is out of date")
     check = parser.parse_args().check
 
     wanted = {**pages(), **build.files()}
-    known = [*REFERENCE.rglob("*.md"), *build.FOLDER.glob("*.json")]
+    of_roles = [file for kind in ("README.md", "meta/main.yml") for file in ROOT.glob(f"roles/*/{kind}")]
+    known = [*REFERENCE.rglob("*.md"), *of_roles, *build.FOLDER.glob("*.json")]
     present = {file: file.read_text(encoding="utf-8") for file in known}
     stale = sorted(file for file in {*wanted, *present} if wanted.get(file) != present.get(file))
     if check and stale:

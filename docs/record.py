@@ -93,7 +93,7 @@ class Session:
         print(f"$ {command}", flush=True)
         real = command.replace(FOLDER, str(self.folder)).replace(ADDRESS, HOST.address)
         if real.startswith("export "):
-            name, _, value = real[len("export ") :].partition("=")
+            name, _unused, value = real[len("export ") :].partition("=")
             self.environment[name] = value
             return ""
         ended = subprocess.run(

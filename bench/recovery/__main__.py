@@ -56,7 +56,7 @@ TITLES = {
 def arguments(words: Sequence[str] | None, catalogue: dict[str, Fault]) -> argparse.Namespace:
     """Read the options; a bad one ends the program with a sentence that names it."""
     parser = argparse.ArgumentParser(
-        prog="bench-recovery", description=" ".join((__doc__ or "").split("\n\n")[0].split()), allow_abbrev=False
+        prog="bench-recovery", description=" ".join((__doc__ or "").partition("\n\n")[0].split()), allow_abbrev=False
     )
     whole: dict[str, Any] = {"type": int, "metavar": "N"}
     names: dict[str, Any] = {"type": lambda text: text.split(","), "metavar": "NAME,NAME"}

@@ -49,7 +49,7 @@ def play(path: str, *words: str, stopping: threading.Event | None = None) -> tup
         try:
             while True:
                 try:
-                    out, _ = process.communicate(timeout=1)
+                    out, _unused = process.communicate(timeout=1)
                     return process.returncode, out[-3000:]
                 except subprocess.TimeoutExpired:
                     if stopping and stopping.is_set():

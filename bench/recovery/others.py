@@ -241,7 +241,7 @@ class Watched:
         What they leave behind is a full queue in front of an app that hangs: from then on a connection is not accepted
         any more, and ends after the kernel's two minutes, where the first ones wait for an answer for ever.
         """
-        for _ in range(CROWD):
+        for _unused in range(CROWD):
             try:
                 socket.create_connection((self.host.address, 8000), timeout=0.3).close()
             except OSError:
@@ -261,7 +261,7 @@ class Watched:
             with contextlib.suppress(Trouble):
                 self.host.shell(shlex.join(["timeout", str(COMMAND), *drill_fault.fill(command, values)]), 2 * COMMAND)
         self.host.ask(f"cp -p {KEEP}/.env {KEEP}/compose.yaml {KEEP}/compose.hardened.yaml {DIRECTORY}")
-        for _ in range(3):
+        for _unused in range(3):
             if self._until(outside, outside.now(), HEALTHY / 2) is not None:
                 return
             words = [*self.compose, "up", "--detach", "--force-recreate", "--no-build", "--timeout=1"]

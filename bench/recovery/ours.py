@@ -34,7 +34,7 @@ def drill(host: Host, part: Slice, stopping: threading.Event) -> tuple[list[dict
     folder = INVENTORY.parent / "reports" / host.name / part.fault
     before = set(folder.glob("*.json"))
     options = {"drill_faults": part.fault, "drill_rounds": part.rounds, "drill_reports_directory": str(folder)}
-    _, out = play("playbooks/drill.yml", "-l", host.name, "-e", json.dumps(options), stopping=stopping)
+    _unused, out = play("playbooks/drill.yml", "-l", host.name, "-e", json.dumps(options), stopping=stopping)
     new = set(folder.glob("*.json")) - before
     if not new:
         return [], f"drill.yml wrote no report: {_reason(out)}"

@@ -64,7 +64,8 @@ def draw(
     axes.grid(axis="x", color="#e0e0e0", linewidth=0.6, zorder=0)
     axes.set_axisbelow(True)
     axes.set_yticks(
-        [top + (len(own) - 1) / 2 for _, own, top in lines], [row["fault"].replace("_", " ") for row, _, _ in lines]
+        [top + (len(own) - 1) / 2 for _unused, own, top in lines],
+        [row["fault"].replace("_", " ") for row, _own, _top in lines],
     )
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(at - 0.3, -1.0)

@@ -137,7 +137,7 @@ def measure_all(apps: Sequence[MultiServiceApp], given: argparse.Namespace, book
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the options; a bad one ends the program with a sentence that names it."""
     parser = argparse.ArgumentParser(
-        prog=NAME, description=" ".join((__doc__ or "").split("\n\n")[0].split()), allow_abbrev=False
+        prog=NAME, description=" ".join((__doc__ or "").partition("\n\n")[0].split()), allow_abbrev=False
     )
     whole: dict[str, Any] = {"type": int, "metavar": "N"}
     names: dict[str, Any] = {"type": lambda text: text.split(","), "metavar": "NAME,NAME"}

@@ -94,7 +94,7 @@ class MultiServiceApp:
         self.expected = {"db": 1, "cache": 1, "app": 1, "worker": 1, "web": INSTANCES if variant == BALANCED else 1}
         self.expected.update(dict.fromkeys(more, 1))
         text = SCENARIO.read_text(encoding="utf-8").replace("{{ ansible_host }}", self.host.address)
-        self.ask, _ = continuous.asker(parse_checks(yaml.safe_load(text)["selfheal_checks"]), {})
+        self.ask, _unused = continuous.asker(parse_checks(yaml.safe_load(text)["selfheal_checks"]), {})
         self.why: list[str] = []
 
     # --- how it is ---
@@ -102,7 +102,7 @@ class MultiServiceApp:
     def containers(self) -> list[Container]:
         """The app's containers. One that is removed meanwhile is left out."""
         query = f"docker ps -aq --filter label=com.docker.compose.project={APP}"
-        _, out, _ = self.host.shell(f"docker inspect $({query})")
+        _code, out, _error = self.host.shell(f"docker inspect $({query})")
         return read_containers(json.loads(out or "[]"), time.time())
 
     def troubles(self) -> list[str]:

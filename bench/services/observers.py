@@ -53,7 +53,7 @@ class Writer:
         self.prober.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self.prober.__exit__()
         self.seconds = time.monotonic() - self._begun
 
@@ -102,7 +102,7 @@ class Events:
         threading.Thread(target=self._read, daemon=True).start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self._process.terminate()
         self._process.wait(10)
 

@@ -81,7 +81,7 @@ class Watched:
         self.visitors.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self.happenings.stop()
         self.visitors.__exit__()
         self.events.__exit__()
@@ -271,7 +271,7 @@ def measure_variants(given: argparse.Namespace, book: dict[str, Any]) -> int:
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the options; a bad one ends the program with a sentence that names it."""
     parser = argparse.ArgumentParser(
-        prog=NAME, description=" ".join((__doc__ or "").split("\n\n")[0].split()), allow_abbrev=False
+        prog=NAME, description=" ".join((__doc__ or "").partition("\n\n")[0].split()), allow_abbrev=False
     )
     add, least, full = parser.add_argument, schedule.LEAST_MINUTES, schedule.FULL_MINUTES
     add("--minutes", type=float, default=full, metavar="N", help=f"of each variant (default: {full}; at least {least})")

@@ -176,7 +176,7 @@ def brief(incident: Mapping[str, Any], done: Sequence[Done]) -> dict[str, Any]:
 
 def older(version: str) -> str:
     """The version of the engine's API before this one, e.g. 1.44 for 1.45, by which calls are recognized."""
-    major, _, minor = version.strip().partition(".")
+    major, _unused, minor = version.strip().partition(".")
     return f"{major}.{int(minor) - 1}"
 
 
@@ -349,7 +349,7 @@ def shown(soaked: Soaked) -> str:
 
 def missed(soaked: Soaked) -> list[str]:
     """The goals that one variant missed, in words."""
-    return [f"{what}: {measured}" for what, measured, _, met in rows(soaked) if met is False]
+    return [f"{what}: {measured}" for what, measured, _unused, met in rows(soaked) if met is False]
 
 
 def verdict(variants: Mapping[str, Soaked], asked: Sequence[str]) -> str:

@@ -347,7 +347,7 @@ class App:
 
     def gifts(self, authorization: str) -> tuple[int, Any]:
         """The gifts, read for a user who has logged in."""
-        scheme, _, token = authorization.partition(" ")
+        scheme, _unused, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or token_user(token, self.settings.jwt_secret, time.time()) is None:
             return 401, {"error": "log in first"}
         found = self.cache.get("gifts") if self.cache else None
@@ -380,7 +380,7 @@ class App:
 def injected_fault() -> tuple[str, float]:
     """The fault in FAULT_FILE, as (word, number); ("", 0.0) without a known one."""
     try:
-        word, _, number = FAULT_FILE.read_text(encoding="ascii").strip().partition(" ")
+        word, _unused, number = FAULT_FILE.read_text(encoding="ascii").strip().partition(" ")
         return word, float(number or 0)
     except (OSError, ValueError):
         return "", 0.0

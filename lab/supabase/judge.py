@@ -113,7 +113,7 @@ def judge_request(apikey: str | None, authorization: str | None, keyring: Keyrin
     admitted = judge_apikey(apikey, keyring, now)
     if admitted.role is None or not authorization:
         return admitted
-    scheme, _, token = authorization.partition(" ")
+    scheme, _unused, token = authorization.partition(" ")
     if scheme.lower() != "bearer":
         return Verdict(None, "Authorization is not a Bearer token")
     if token.startswith("sb_"):

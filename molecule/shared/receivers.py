@@ -105,7 +105,7 @@ def telegram(token: str, body: dict[str, Any]) -> Message:
     check(len(str(text).encode("utf-16-le")) // 2 <= 4096, 400, "Bad Request: message is too long")
     # With one of these, an underscore in the name of an app would end the message: "can't parse entities".
     check(not body.get("parse_mode"), 400, f"Bad Request: the text is not written for {body.get('parse_mode')}")
-    title, _, rest = str(text).partition("\n")
+    title, _unused, rest = str(text).partition("\n")
     return Message(f"telegram {chat}", title, rest)
 
 
@@ -222,7 +222,7 @@ def mail(receivers: Receivers, port: int, context: ssl.SSLContext) -> Controller
             if envelope.mail_from != "selfheal@lab.internal" or sorted(envelope.rcpt_tos) != MAILBOXES or body is None:
                 receivers.problems.append(f"mail: {envelope.mail_from} {envelope.rcpt_tos}: {envelope.content!r}")
                 return "550 unknown recipient"
-            title, _, text = str(body.get_content()).strip().replace("\r\n", "\n").partition("\n")
+            title, _unused, text = str(body.get_content()).strip().replace("\r\n", "\n").partition("\n")
             if title != str(found["Subject"]):
                 receivers.problems.append(f"mail: the subject is {found['Subject']}, the first line {title}")
             receivers.received.append(Message("email", title, text))

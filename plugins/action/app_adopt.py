@@ -60,7 +60,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Read, plan, take over, record."""
         result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
-        _, given = self.validate_argument_spec(argument_spec=SPEC)
+        _unused, given = self.validate_argument_spec(argument_spec=SPEC)
         self._variables = task_vars or {}
         self._in_front = bool(given["load_balancer"])
         self._asked = {"folder": str(given["folder"]), "app": str(given["app"])}

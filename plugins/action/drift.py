@@ -47,7 +47,7 @@ class ActionModule(ActionBase):
         return {**result, **drift_control.ending(report)}
 
     def _check(self) -> drift_report.Report:
-        _, given = self.validate_argument_spec(argument_spec=SPEC)
+        _unused, given = self.validate_argument_spec(argument_spec=SPEC)
         if not given["hosts"]:
             raise drift_control.DriftError("hosts: is empty, so there is nothing to compare: name at least one host")
         report_files.require_moved(os.path.abspath(given["folder"]), os.getcwd())

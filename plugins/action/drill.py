@@ -74,7 +74,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """List, plan or run."""
         result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False, "path": "", "report": {}}
-        _, given = self.validate_argument_spec(argument_spec=SPEC)
+        _unused, given = self.validate_argument_spec(argument_spec=SPEC)
         host = str((task_vars or {})["inventory_hostname"])
         try:
             parsed = {

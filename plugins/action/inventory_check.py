@@ -30,7 +30,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Validate the hosts of this run that match the pattern."""
         result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False, "hosts": []}
-        _, given = self.validate_argument_spec(argument_spec=SPEC)
+        _unused, given = self.validate_argument_spec(argument_spec=SPEC)
         hosts, found = self._validate(given["pattern"], given["variable"], task_vars or {})
         if not found:
             return {**result, "hosts": hosts}

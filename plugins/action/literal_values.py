@@ -23,7 +23,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Fail for values that are not literal text."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, given = self.validate_argument_spec(argument_spec=SPEC)
+        _unused, given = self.validate_argument_spec(argument_spec=SPEC)
         found = unsafe_text.find(given["names"], task_vars or {}, is_trusted_as_template)
         failure = {"failed": True, "msg": unsafe_text.describe(found)} if found else {}
         return {**result, "changed": False, **failure}

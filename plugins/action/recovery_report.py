@@ -41,7 +41,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Build the report, write it as Markdown and JSON, return it."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, given = self.validate_argument_spec(argument_spec=SPEC)
+        _unused, given = self.validate_argument_spec(argument_spec=SPEC)
         now, host = time.time(), str((task_vars or {})["inventory_hostname"])
         about: recovery_report.About = {
             "id": f"{stamp(now)}-{host}",

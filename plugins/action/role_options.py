@@ -27,7 +27,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Fail with a line for each error."""
         result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
-        _, given = self.validate_argument_spec(argument_spec=SPEC)
+        _unused, given = self.validate_argument_spec(argument_spec=SPEC)
         errors = validate(given["role"], self._variables(task_vars or {}))
         if not errors:
             return result

@@ -33,7 +33,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         if "values" not in self._task.args or "path" in self._task.args or self._connection.transport != "local":
             return {**result, **self._execute_module(task_vars=task_vars)}
-        _, given = self.validate_argument_spec(argument_spec=SPEC)
+        _unused, given = self.validate_argument_spec(argument_spec=SPEC)
         try:
             validated, unlisted = env_module.validate({**given, "path": None}, time.time())
         except env_module.EXPECTED as error:

@@ -22,7 +22,7 @@ description:
   - A file that exists on the controller stays as it is. Data that the app writes below its old folder stays there; the
     file C(compose.adopted.yaml) names its place.
   - Of an app that was adopted already, nothing is changed.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

@@ -15,7 +15,7 @@ description:
   - Refuses, by name, what cannot be taken over. Examples are a rootless engine, a compose file that is gone, and a
     volume of another project. Such an error changes nothing.
   - Its result holds the files of the project, which have secrets. Use it with C(no_log).
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

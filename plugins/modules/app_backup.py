@@ -13,7 +13,7 @@ description:
   - A backup is complete, or it does not count. What a killed one has left is removed by the next.
   - A backup is verified by restoring it next to the app, into databases without a port, and asking it the checks. Then
     all of that is removed. The app is not touched.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

@@ -13,7 +13,7 @@ description:
   - HAProxy answers the CA's challenges (HTTP-01). The client is Debian's C(acme-tiny).
   - A new certificate is used only when it is whole, is for the names, and passes HAProxy's own check. Until then, and
     when there is none, the one in use stays.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

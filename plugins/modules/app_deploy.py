@@ -18,7 +18,7 @@ description:
   - With O(balancer), the instances are replaced one by one, each new one next to the old until it passes the checks
     alone, and no request fails. Without it there is a gap while the containers are recreated.
   - When the play is interrupted, the release is rolled back; after a kill the next run, or the watcher, does so.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.app
   - christmas.selfheal.attributes

@@ -14,7 +14,7 @@ description:
   - Fails, with every reason and what to do about it, when the last good release has not run healthy for
     O(soak_minutes), or is not what runs now.
   - Returns nothing of the env.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

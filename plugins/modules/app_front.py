@@ -15,7 +15,7 @@ description:
   - The rules are removed when the process ends, for whatever reason, when the container ends, and after 30 minutes. The
     container gets the connections again then.
   - Where that is not possible, it says why, and does not fail.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

@@ -11,7 +11,7 @@ version_added: 0.1.0
 description:
   - Reads what is needed to judge an app, and runs its checks once. Changes nothing.
   - A sick app, or a host without Docker, is an answer, not a failure.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.app
   - christmas.selfheal.attributes

@@ -15,7 +15,7 @@ description:
     refused.
   - When nothing helps, the env that was there is put back (unless containers run with the new one) and the
     module fails, saying what is left to a person.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.app
   - christmas.selfheal.attributes

@@ -15,7 +15,7 @@ description:
   - An app that was adopted runs from its old folder again, and its copy is removed, while both are the same project.
   - It fails for an app that is not healthy, which would stay so without its watcher.
   - A run that was killed leaves the app running; the next one goes on. It waits up to 60 s for a deploy or a recovery.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.app
   - christmas.selfheal.attributes

@@ -15,7 +15,7 @@ description:
     After a kill the unit C(selfheal-restore@APP) does that.
   - What was replaced stays on the host until the next restore, or for C(backup_kept_days). What could not be backed up
     stays until a person removes it, and no other restore begins before that.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

@@ -29,7 +29,7 @@ description:
   - Before anything is written, C(docker compose config) has read both together, each service in O(services) exists,
     the limits fit the host, and no container would get a placeholder. Nothing is started; that is what
     M(christmas.selfheal.app_deploy) is for.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

@@ -18,7 +18,7 @@ description:
     was first seen.
   - Fails when there is drift. When a host could not be compared, it ends as for an unreachable host. So
     C(ansible-playbook) ends with 0 for no drift, 2 for drift and 4 for unknown.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

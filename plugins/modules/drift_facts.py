@@ -12,7 +12,7 @@ description:
   - Reads the containers of the host and the release that should run, members of groups, cron, sysctl, sshd, units,
     packages, listening ports, owners and modes of files, and sessions. Changes nothing.
   - Values of an env are returned as fingerprints.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

@@ -19,7 +19,7 @@ description:
     itself a few minutes later, or the next run does it first.
   - The app's own answers are measured. A request without an answer within two seconds has failed. Requests overlap, so
     a hanging app gets as many as any other.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

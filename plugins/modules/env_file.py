@@ -16,7 +16,7 @@ description:
     in a directory that only root can read. A file that somebody else put there is kept, too.
   - A file that is byte-identical is not written again; a mode or owner that differs is corrected.
   - Neither its result nor its diff holds a value, only names and short SHA-256 fingerprints.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

@@ -16,7 +16,7 @@ description:
     C(timeout).
   - Runs on a host or on the controller. Changes nothing, so it does the same in check mode.
   - Its result holds no value of O(values) or of O(path), and no captured value.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

@@ -12,7 +12,7 @@ description:
   - Reads in one run the engine, the Compose plugin, C(docker.service), the engine's configuration, and which of the
     packages that the roles need are missing. Changes nothing.
   - Does not fail where there is no Docker. What cannot be read is empty.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

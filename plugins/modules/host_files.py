@@ -12,7 +12,7 @@ description:
   - Writes configuration files, and the directories they are in, in one module run. With M(ansible.builtin.file) and
     M(ansible.builtin.template) each file takes three.
   - All files that change are validated before the first one is written. Each is replaced atomically.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

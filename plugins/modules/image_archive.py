@@ -11,7 +11,7 @@ version_added: 0.1.0
 description:
   - Says which images a host does not have, writes those into one archive on another, and loads them from it.
   - Images are named by their ids, so what arrives is what was sent, or the module fails.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

@@ -15,7 +15,7 @@ description:
   - Without it a play that matches no host ends with 0, as if all was well. The message names the groups that exist.
   - Refuses addresses and names for documentation (RFC 5737, RFC 3849, RFC 2606), which an inventory holds that was not
     edited. Refuses the address that the variable C(selfheal_example_address) of a host names, too.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

@@ -23,7 +23,7 @@ description:
     nothing in them is changed. A folder that is new appears whole, or not at all.
   - Runs on the controller, and connects to no host. Docker is not needed. A Compose on the controller validates the
     files.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

@@ -14,7 +14,7 @@ description:
   - Looks at the values as they are written, on the controller, before anything is templated, and names each variable
     that needs C(!unsafe). A template that names another variable, a lookup or a default is one on purpose.
   - Its result holds no value.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

@@ -14,7 +14,7 @@ description:
   - Puts the incident report's seven-line checklist together, with the time that each step took, and writes it as
     Markdown and as JSON on the controller.
   - Runs on the controller and needs no connection, so that a host that cannot be reached has a report too.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: role_options
 short_description: Validate the options of a role, before any host is touched
 version_added: 0.2.0
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 description:
   - Validates what an argument specification cannot, such as ports that are used twice, ranges, and options that need
     each other. The roles of this collection run it in their preflight.

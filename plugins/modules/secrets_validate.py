@@ -15,7 +15,7 @@ description:
   - All of that needs no network. With O(online), Supabase is asked as well whether it accepts the keys.
   - Runs on the controller, before a host is touched, with O(values), or on a host against the file at O(path).
   - Its result holds no value, only names, reasons and short SHA-256 fingerprints.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

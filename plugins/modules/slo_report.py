@@ -12,7 +12,7 @@ description:
   - Asks the Prometheus of the host and the app's incident files how a month was, and compares that with the goals.
     Changes nothing.
   - A goal that was missed is an answer, not a failure. What is not known is said, and never guessed.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:

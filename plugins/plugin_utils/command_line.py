@@ -48,7 +48,7 @@ def passed_on(given: Mapping[str, object]) -> list[str]:
             raise TypedPassword(f"a password that is typed cannot be passed on: use {instead} FILE")
     words: list[str] = []
     for option, name in MANY:
-        for value in cast("Iterable[object]", given.get(name) or ()):
+        for value in cast(Iterable[object], given.get(name) or ()):
             words += [option, str(value)]
     for option, name in ONE:
         value = given.get(name)

@@ -251,7 +251,7 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[Seen, list[str]]:
         for problem in facts["problems"]
     ]
     findings = list(seen.findings)
-    for _ in range(ROUNDS):
+    for _unused in range(ROUNDS):
         failed = {one["role"] for one in troubles if one["role"] in drift_decisions.ROLES} - left_out
         if not failed:
             break
@@ -290,7 +290,7 @@ def _project(facts: HostFacts) -> list[str] | None:
     if not source or not os.path.isdir(source):
         return None
     found = []
-    for folder, _, names in os.walk(source):
+    for folder, _unused, names in os.walk(source):
         found += [os.path.relpath(os.path.join(folder, name), source) for name in names]
     return found
 
@@ -390,7 +390,7 @@ def _correct(how: How, findings: list[Finding], state: State) -> list[Correction
         if not ran.begun:
             _postpone(mine, ran.held)
             continue
-        again, _ = _compare(how, [host])
+        again, _unused = _compare(how, [host])
         if not ran.problem:
             ran = ran._replace(problem=_incomplete(again, host))
         _judge(mine, ran, _findings(again, state), state)

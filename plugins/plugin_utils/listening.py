@@ -52,7 +52,7 @@ def holders(lines: Sequence[str], wanted: Wanted) -> list[Holder]:
 
 def _listener(line: str) -> Holder:
     """Read one line, whose fourth column is the address with an optional zone, and the port."""
-    local, _, port = line.split()[3].rpartition(":")
+    local, _unused, port = line.split()[3].rpartition(":")
     address = re.sub(r"[][]", "", local.split("%")[0])
     process = _PROCESS.search(line)
     who, pid = process.groups() if process else _UNNAMED

@@ -92,7 +92,7 @@ def server_names(names: Iterable[str], variables: Hosts, host: str) -> list[str]
         for name, its in ((name, variables[name]) for name in names)
         if name == host or (_is_measured(its) and _address(its, name) == address)
     ]
-    return [name for _, name in sorted(found)]
+    return [name for _unused, name in sorted(found)]
 
 
 def _is_measured(variables: Mapping[str, object]) -> bool:

@@ -119,10 +119,10 @@ class Docker:
                 return Result(127, "", f"{argv[0]} is not installed")
             return act(list(argv[2:]), stdin or "")  # type: ignore[no-any-return]
 
-    def _version(self, *_: Any) -> Result:
+    def _version(self, *_unused: Any) -> Result:
         return Result(0, "linux/amd64\n", "")
 
-    def _image(self, words: list[str], _: str) -> Result:
+    def _image(self, words: list[str], _unused: str) -> Result:
         if words[1] == "--format":
             image = self._find(words[3])
             if not image:
@@ -139,20 +139,20 @@ class Docker:
             name = name.partition("@")[2]
         return name if name in self.there else self.images.get(name, "")
 
-    def _tag(self, words: list[str], _: str) -> Result:
+    def _tag(self, words: list[str], _unused: str) -> Result:
         image = self._find(words[0])
         if not image:
             return Result(1, "", f"Error response from daemon: No such image: {words[0]}")
         self.images[words[1]] = image
         return DONE
 
-    def _rmi(self, words: list[str], _: str) -> Result:
+    def _rmi(self, words: list[str], _unused: str) -> Result:
         gone = self.images.pop(words[0], "")
         if gone not in self.images.values():
             self.there.discard(gone)
         return DONE
 
-    def _pull(self, words: list[str], _: str) -> Result:
+    def _pull(self, words: list[str], _unused: str) -> Result:
         name = words[-1]
         image = self.registry.get(name) or next((one for one in self.registry.values() if name.endswith(f"@{one}")), "")
         if not image:
@@ -167,26 +167,26 @@ class Docker:
         self.there.update(json.loads(given))
         return DONE
 
-    def _save(self, words: list[str], _: str) -> Result:
+    def _save(self, words: list[str], _unused: str) -> Result:
         return Result(0, json.dumps(words), "")
 
-    def _logs(self, words: list[str], _: str) -> Result:
+    def _logs(self, words: list[str], _unused: str) -> Result:
         return Result(0, f"2026-04-15T14:52:42Z {self.containers[words[-1]].service}: {self.log}\n", "")
 
-    def _top(self, *_: Any) -> Result:
+    def _top(self, *_unused: Any) -> Result:
         return Result(0, "PID\n", "")
 
-    def _inspect(self, words: list[str], _: str) -> Result:
+    def _inspect(self, words: list[str], _unused: str) -> Result:
         return Result(0, json.dumps([self.document(self.containers[name]) for name in words]), "")
 
-    def _cp(self, *_: Any) -> Result:
+    def _cp(self, *_unused: Any) -> Result:
         return Result(1, "", "no such file")
 
-    def _ps(self, words: list[str], _: str) -> Result:
+    def _ps(self, words: list[str], _unused: str) -> Result:
         label = words[-1].partition("label=")[2]
         return Result(0, "\n".join(one.id for one in self.containers.values() if label and label in one.labels), "")
 
-    def _start(self, words: list[str], _: str) -> Result:
+    def _start(self, words: list[str], _unused: str) -> Result:
         one = self.containers[words[0]]
         self.acts.append(f"start {one.service}")
         how = self.behaves.get(one.image) or self.behaves.get(one.service) or "runs"
@@ -199,17 +199,17 @@ class Docker:
             one.state, one.code, one.restarts = "restarting", 1, 9
         return DONE
 
-    def _restart(self, words: list[str], _: str) -> Result:
+    def _restart(self, words: list[str], _unused: str) -> Result:
         results = [self._start([name], "") for name in words[2:]]
         return next((one for one in results if one.code), DONE)
 
-    def _unpause(self, words: list[str], _: str) -> Result:
+    def _unpause(self, words: list[str], _unused: str) -> Result:
         for name in words:
             self.acts.append(f"unpause {self.containers[name].service}")
             self.containers[name].state = "running"
         return DONE
 
-    def _stop(self, words: list[str], _: str) -> Result:
+    def _stop(self, words: list[str], _unused: str) -> Result:
         for name in words[2:]:
             one = self.containers[name]
             if one.state != "exited":
@@ -217,7 +217,7 @@ class Docker:
                 one.state, one.code = "exited", 143
         return DONE
 
-    def _rm(self, words: list[str], _: str) -> Result:
+    def _rm(self, words: list[str], _unused: str) -> Result:
         for name in [word for word in words if not word.startswith("--")]:
             gone = self.containers.pop(name, None)
             if gone:
@@ -232,20 +232,20 @@ class Docker:
                 return ended
         return Result(126, "", f"{words[1]}: not found")
 
-    def _run(self, words: list[str], _: str) -> Result:
+    def _run(self, words: list[str], _unused: str) -> Result:
         """A container that ends by itself: of another server's database, say."""
         return Result(0, f"dump by {words[words.index('--entrypoint') + 1]}", "")
 
-    def _network(self, words: list[str], _: str) -> Result:
+    def _network(self, words: list[str], _unused: str) -> Result:
         return Result(0, "n1\n" if words[0] == "ls" else "", "")
 
-    def _volume(self, words: list[str], _: str) -> Result:
+    def _volume(self, words: list[str], _unused: str) -> Result:
         if words[0] == "create":
             labels = dict(word.split("=", 1) for before, word in zip(words, words[1:]) if before == "--label")
             self.make_volume(words[-1], labels)
             return DONE
         if words[0] == "ls":
-            key, _, value = words[-1].partition("label=")[2].partition("=")
+            key, _unused, value = words[-1].partition("label=")[2].partition("=")
             return Result(0, "\n".join(n for n, one in self.volumes.items() if one["labels"].get(key) == value), "")
         if words[0] == "rm":
             for name in words[2:]:
@@ -337,7 +337,7 @@ class Docker:
         values = {before: word for before, word in zip(words, words[1:]) if before in ("--timeout", "--scale")}
         valued = {"--timeout", "--scale", "--wait-timeout"}
         chosen = [word for before, word in zip(["", *words], words) if word[:2] != "--" and before not in valued]
-        scaled, _, count = values.get("--scale", "").partition("=")
+        scaled, _unused, count = values.get("--scale", "").partition("=")
         if "--remove-orphans" in words:
             self._rm([one.id for one in self.of(project) if one.service not in model["services"]], "")
         for name, spec in model["services"].items():
@@ -373,7 +373,7 @@ class Docker:
                 self.make_volume(name, {f"{LABEL}.project": project, f"{LABEL}.volume": mount["source"]})
                 one.volumes[name] = mount["target"]
         for port in spec.get("ports") or []:
-            first, _, last = str(port["published"]).partition("-")
+            first, _unused, last = str(port["published"]).partition("-")
             taken = {other.port for other in self.containers.values()}
             one.port = next(free for free in range(int(first), int(last or first) + 1) if free not in taken)
         self.containers[one.id] = one
@@ -387,7 +387,7 @@ class Docker:
     def ask(self, question: str) -> Any:
         """What the engine's API answers; None for what it does not know."""
         with self.lock:
-            path, _, query = question.partition("?")
+            path, _unused, query = question.partition("?")
             if path == "/version":
                 return {"Version": "28.0"}
             if path == "/containers/json":
@@ -453,19 +453,19 @@ class Restic:
                 return Result(code, "", said)
         return getattr(self, f"_{words[0]}")(words[1:], stdin or "")  # type: ignore[no-any-return]
 
-    def _cat(self, *_: Any) -> Result:
+    def _cat(self, *_unused: Any) -> Result:
         return Result(0 if self.exists else restic.NOT_THERE, "", "")
 
-    def _init(self, *_: Any) -> Result:
+    def _init(self, *_unused: Any) -> Result:
         self.exists = True
         return DONE
 
-    def _unlock(self, *_: Any) -> Result:
+    def _unlock(self, *_unused: Any) -> Result:
         return DONE
 
     _prune = _check = _unlock
 
-    def _snapshots(self, words: list[str], _: str) -> Result:
+    def _snapshots(self, words: list[str], _unused: str) -> Result:
         tags = set(words[words.index("--tag") + 1].split(",")) if "--tag" in words else set()
         found = [one for one in self.snapshots.values() if tags <= set(one["tags"])]
         return Result(0, json.dumps(found), "")
@@ -501,11 +501,11 @@ class Restic:
         assert isinstance(found, tuple)
         return found[0].decode()
 
-    def _dump(self, words: list[str], _: str) -> Result:
+    def _dump(self, words: list[str], _unused: str) -> Result:
         return Result(0, self.text(words[-2], words[-1]), "")
 
-    def _restore(self, words: list[str], _: str) -> Result:
-        snapshot, _, source = words[2].partition(":")
+    def _restore(self, words: list[str], _unused: str) -> Result:
+        snapshot, _unused, source = words[2].partition(":")
         target = Path(words[words.index("--target") + 1])
         found = {p: one for p, one in self.files[snapshot].items() if p == source or p.startswith(source + "/")}
         if not found:
@@ -520,7 +520,7 @@ class Restic:
                 place.chmod(one[1])
         return DONE
 
-    def _forget(self, words: list[str], _: str) -> Result:
+    def _forget(self, words: list[str], _unused: str) -> Result:
         for name in words:
             del self.snapshots[name]
         return DONE
@@ -683,7 +683,7 @@ class World:
         return one.service == "web" and one.state == "running" and one.image not in self.bad and token in self.accepts
 
     def run_checks(
-        self, checks: Sequence[Any], values: Any, deadline: float = 0.0, *_: Any, ask: Any = None, **__: Any
+        self, checks: Sequence[Any], values: Any, deadline: float = 0.0, *_unused: Any, ask: Any = None, **__: Any
     ) -> dict[str, Any]:
         mine = [one for one in self.docker.of("shop") if not isinstance(ask, int) or one.port == ask]
         ready = [one for one in mine if not self.balanced or self.states.get(one.port) == haproxy.READY or ask]
@@ -711,7 +711,7 @@ class World:
         return [haproxy.Slot(port, is_up, 0, "UP" if is_up else "DOWN") for port, is_up in sorted(up.items())]
 
 
-def void(_: Any) -> None:
+def void(_unused: Any) -> None:
     pass
 
 
@@ -748,7 +748,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, *_unused: Any) -> None:
         pass
 
 
@@ -766,7 +766,7 @@ def simulated(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{root}/docker.sock")
     well = {"answers": True, "kind": "", "reason": ""}
 
-    def installed(*_: Any) -> Result:
+    def installed(*_unused: Any) -> Result:
         return Result(0, "restic 0.18.0 compiled with go1.24", "")
 
     for owner, name, what in (

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Does what the official image of PostgreSQL does before the server runs. As root: create the folders, give them to postgres,
 # drop privileges. As postgres, in an empty volume: initdb, then a first server on the socket alone, which runs the files of
 # /docker-entrypoint-initdb.d and is stopped. Then the real server, in this process.

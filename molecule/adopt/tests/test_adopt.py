@@ -76,7 +76,7 @@ class Load:
             one.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self._over.set()
         for one in self._threads:
             one.join()
@@ -104,7 +104,7 @@ class Load:
 
     def _ask_once(self) -> None:
         sent = time.monotonic()
-        status, _ = ask(self.address, "/health")
+        status, _unused = ask(self.address, "/health")
         self.answers.append((sent, status == 200))
 
     def writes(self) -> bool:
@@ -224,7 +224,7 @@ def check_records(load: Load) -> None:
     """Assert that each record that was acknowledged is there, and its receipt."""
     until(lambda: ask(load.address, "/records")[0] == 200)
     known = load.acknowledged
-    _, found = ask(load.address, "/records", 10.0)
+    _unused, found = ask(load.address, "/records", 10.0)
     assert set(range(1, known + 1)) <= set(found["numbers"])
     assert found["receipts"] >= known
 

@@ -37,7 +37,7 @@ class Readers:
         self._clock.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self._over.set()
         self._clock.join()
 

@@ -249,7 +249,7 @@ def test_every_receiver_was_notified_once_and_in_the_same_words(host: Any, recei
     for one in receivers.received:
         places.setdefault((one.title, one.text), []).append(one.where)
     all_of_them = sorted(receivers.everything)
-    by_title = {title: sorted(found) for (title, _), found in places.items()}
+    by_title = {title: sorted(found) for (title, _unused), found in places.items()}
     heard = {title: [place for place in found if place != CRITICAL_ONLY] for title, found in by_title.items()}
     assert heard == dict.fromkeys(heard, all_of_them)
     assert Counter(title[0] for title, found in by_title.items() if CRITICAL_ONLY in found) == {"🔴": 3, "🟢": 1}

@@ -51,12 +51,12 @@ class Users:
         self.answers, self.failed = 0, list[str]()
 
     def __enter__(self) -> Users:
-        self.threads = [threading.Thread(target=self._read, daemon=True) for _ in range(THREADS)]
+        self.threads = [threading.Thread(target=self._read, daemon=True) for _unused in range(THREADS)]
         for thread in self.threads:
             thread.start()
         return self
 
-    def __exit__(self, kind: Any, *_: object) -> None:
+    def __exit__(self, kind: Any, *_unused: object) -> None:
         self.over.set()
         for thread in self.threads:
             thread.join(15)
@@ -147,7 +147,7 @@ def test_the_passwords_are_nowhere_else(host: Any, containers: Callable[[], dict
     texts += [host.check_output(f"docker logs {name} 2>&1") for name in documents]
     environment = json.dumps([document["Config"].pop("Env") for document in documents.values()])
     texts += [json.dumps(documents), host.check_output(f"cat /etc/selfheal/{APP}.json")]
-    assert [leaking(text) for text in texts] == [[] for _ in texts]
+    assert [leaking(text) for text in texts] == [[] for _unused in texts]
     # Only the services that need them have them.
     assert leaking(environment) == list(PLAIN)
     assert leaking(host.check_output(f"docker exec {CACHE} env")) == ["REDIS_PASSWORD"]
@@ -185,8 +185,8 @@ def test_reads_come_from_the_cache_and_the_database_is_behind_the_pool(
 ) -> None:
     def mostly() -> bool:
         before = hits()
-        answers = [ask("/api/gifts") for _ in range(20)]
-        assert {status for status, _ in answers} == {200}
+        answers = [ask("/api/gifts") for _unused in range(20)]
+        assert {status for status, _unused in answers} == {200}
         assert {gift["name"] for gift in answers[0][1]["gifts"]} >= {"wooden train", "kite"}
         assert all(answer == answers[0] for answer in answers)
         return hits() - before >= 15

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Serves repositories over HTTP, on port 8000, for $KEPT_USER with $KEPT_PASSWORD.
 set -eu
 apt-get -qq update

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Serves repositories on port 8001, for $KEPT_USER with $KEPT_PASSWORD, in an object store with S3's API: OpenStack Swift with one
 # replica of each object, behind a self-signed certificate for $ADDRESS.
 set -eu

@@ -301,7 +301,7 @@ def torn(writer: Writer, begun: float, ended: float) -> dict[str, Any]:
     A record that was acknowledged outside the backup's own seconds is in all places or in none. One from before the
     backup is in all.
     """
-    acked = {number: when for number, (_, when) in writer.acked.items() if when < time.time() - 1.0}
+    acked = {number: when for number, (_unused, when) in writer.acked.items() if when < time.time() - 1.0}
     found = everything()
     mixed = [
         number
@@ -480,7 +480,7 @@ def test_a_rebuilt_host_serves_all_records_of_the_backup(run: Play, host: Any, w
     assert lost(wanted) == {}
     found = everything()
     kept = set.intersection(*(set(found[where]) for where in KEPT))
-    newest = max(when for number, (_, when) in writer.acked.items() if number in kept)
+    newest = max(when for number, (_unused, when) in writer.acked.items() if number in kept)
     print(
         f"\nrebuilt in {rebuilt - bare:.0f} s (RTO); {len(wanted)} records were acknowledged before the backup began, "
         f"all are there; of {len(written)} acknowledged before the host was lost {len(set(written) - kept)} are not, "

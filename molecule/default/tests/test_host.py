@@ -20,7 +20,7 @@ HERE = f"/opt/{APP}"
 def cgroup_file(host: Any, pid: int, controller: str, v1: str, v2: str) -> str:
     """Read a limit from the kernel, with either cgroup version."""
     for line in host.check_output(f"cat /proc/{pid}/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
+        _unused, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
             found = host.run(f"cat /sys/fs/cgroup/{controllers}{path}/{v1}")
             if found.rc == 0:

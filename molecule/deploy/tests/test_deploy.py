@@ -50,12 +50,12 @@ class Users:
         self.lock, self.over, self.failed = threading.Lock(), threading.Event(), list[str]()
 
     def __enter__(self) -> Users:
-        self.threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(THREADS)]
+        self.threads = [threading.Thread(target=self._ask, daemon=True) for _unused in range(THREADS)]
         for thread in self.threads:
             thread.start()
         return self
 
-    def __exit__(self, kind: Any, *_: object) -> None:
+    def __exit__(self, kind: Any, *_unused: object) -> None:
         self.over.set()
         for thread in self.threads:
             thread.join(15)
@@ -104,7 +104,7 @@ def users(address: str) -> Users:
 @pytest.fixture
 def serves(address: str) -> Callable[[], set[str]]:
     """The releases that answer, from enough requests to reach every instance."""
-    return lambda: {ask(address)[1] for _ in range(20)}
+    return lambda: {ask(address)[1] for _unused in range(20)}
 
 
 @pytest.fixture(scope="module")

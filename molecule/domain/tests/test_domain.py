@@ -127,7 +127,7 @@ def test_the_certificate_is_the_cas(host: Any) -> None:
     assert certificate["subjectAltName"] == (("DNS", NAME),)
     assert plain("/health?x=1") == (308, f"https://{NAME}/health?x=1", "")
     assert plain(name=ADDRESS)[0] == 200, "HTTPS would give an error for another name"
-    status, _, text = plain("/.well-known/acme-challenge/a-token_1")
+    status, _unused, text = plain("/.well-known/acme-challenge/a-token_1")
     assert (status, text.split(".")[0]) == (200, "a-token_1")
     assert plain("/.well-known/acme-challenge/<script>")[0] == 308
     assert host.service(TIMER).is_running
@@ -143,7 +143,7 @@ def test_a_renewal_fails_no_request(host: Any, load: Any) -> None:
     before = secure(root())[1]["serialNumber"]
     with load() as seen:
         time.sleep(0.5)
-        for _ in range(3):
+        for _unused in range(3):
             said = host.check_output("selfheal certificate renew --force")
             assert "a new certificate (it was asked for): shop.example, until " in said
         time.sleep(0.5)

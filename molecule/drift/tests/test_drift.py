@@ -173,7 +173,7 @@ def test_a_converged_host_has_no_drift(host: Any, check: Any) -> None:
         host.check_output(PACKAGE.replace("NAME", name))
     host.check_output("iptables -A INPUT -p tcp --dport 9998 -j DROP")
     took = []
-    for _ in range(ROUNDS):
+    for _unused in range(ROUNDS):
         code, report, shown = check()
         assert (code, report["findings"], report["troubles"]) == (0, [], []), shown
         took.append(report["seconds"])
@@ -199,7 +199,7 @@ def test_each_drift_is_found_and_named(host: Any, check: Any, leaks: Any, lives:
     assert any(one.startswith("root from ") for one in key["changed_by"])
     assert lives() == before
     first = {one["id"]: one["first_seen"] for one in report["findings"]}
-    _, again, _ = check()
+    _unused, again, _unused = check()
     assert {one["id"]: one["first_seen"] for one in again["findings"]} == first
     assert leaks(shown) == []
 
@@ -256,7 +256,7 @@ def test_a_host_that_is_lost_during_a_check_is_not_reported_as_drift(host: Any, 
     )
     subprocess.run(["docker", "pause", HOST], check=True, capture_output=True)
     try:
-        shown, _ = going.communicate(timeout=180)
+        shown, _unused = going.communicate(timeout=180)
     finally:
         subprocess.run(["docker", "unpause", HOST], check=True, capture_output=True)
     assert going.returncode not in (0, 2), shown

@@ -97,7 +97,7 @@ def test_a_healthy_app_is_left_alone(
     ended = play("recover.yml")
     assert ended.returncode == 0, ended.stdout[-4000:]
     assert started() == before
-    _, document = newest_report()
+    _unused, document = newest_report()
     assert [line["done"] for line in document["checklist"]] == [True] * 7
     assert document["remedies"] == []
 
@@ -125,7 +125,7 @@ def test_a_failed_recovery_restores_the_env_and_names_the_next_step(host: Any, p
         host.check_output(f"kill {holder}")
     assert ended.returncode != 0
     assert host.file(ENV).content_string == before
-    _, document = newest_report()
+    _unused, document = newest_report()
     assert "containers" in [line["step"] for line in document["checklist"] if line["done"] is False]
     assert f"python3 (pid {holder})" in json.dumps(document)
     assert document["next_step"] in " ".join(ended.stdout.split())

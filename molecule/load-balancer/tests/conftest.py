@@ -68,7 +68,7 @@ class Load:
             self.clients.append(threading.Thread(target=lambda: self.answers.append(ask(self.method, self.path))))
             self.clients[-1].start()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self.over.set()
         self.clock.join()
         for client in self.clients:

@@ -156,7 +156,7 @@ def test_a_deploy_takes_slots_out(instances: Any, ask: Any, load: Any) -> None:
 
 def test_a_reload_fails_no_request(host: Any, instances: Any, load: Any) -> None:
     with load(method="POST") as clients, load(path="/slow") as slow:
-        for _ in range(3):
+        for _unused in range(3):
             time.sleep(0.5)
             host.check_output("systemctl reload haproxy")
         time.sleep(0.5)
@@ -164,7 +164,7 @@ def test_a_reload_fails_no_request(host: Any, instances: Any, load: Any) -> None
 
 
 def test_slow_clients_do_not_take_the_place_of_others(instances: Any, load: Any) -> None:
-    slow = [socket.create_connection((ADDRESS, 80), timeout=15) for _ in range(400)]
+    slow = [socket.create_connection((ADDRESS, 80), timeout=15) for _unused in range(400)]
     try:
         for one in slow[:200]:
             one.sendall(b"GET / HTTP/1.1\r\nHost: shop\r\n")
@@ -237,7 +237,7 @@ def test_forwarding_headers_of_a_client_are_replaced_by_the_true_values(host: An
 
 
 def test_a_flood_from_one_address(host: Any, instances: Any, ask: Any) -> None:
-    statuses, _ = from_host(host, ADDRESS, 200)
+    statuses, _unused = from_host(host, ADDRESS, 200)
     assert statuses == {"200": 100, "429": 100}
     # Another address that is not trusted, so its forwarding headers do not count.
     host.check_output("ip address add 192.0.2.7/32 dev lo")
@@ -270,10 +270,10 @@ def test_a_sticky_client_stays_at_its_instance_and_is_moved(host: Any, instances
     code, output = converge(load_balancer_sticky=True)
     assert code == 0, output
     try:
-        clients = [Client() for _ in range(8)]
+        clients = [Client() for _unused in range(8)]
         homes = [client.ask() for client in clients]
         assert set(homes) == {str(port) for port in PORTS}
-        assert [{client.ask() for _ in range(5)} for client in clients] == [{home} for home in homes]
+        assert [{client.ask() for _unused in range(5)} for client in clients] == [{home} for home in homes]
         instances.set("maint")
         assert {client.ask() for client in clients} == {str(PORTS[1])}
         instances.set("ready")
@@ -310,9 +310,9 @@ BAD: dict[str, tuple[Any, str]] = {
 
 
 def test_bad_input_ends_before_anything_is_changed() -> None:
-    code, output = converge(**{name: value for name, (value, _) in BAD.items()})
+    code, output = converge(**{name: value for name, (value, _unused) in BAD.items()})
     assert code != 0
-    assert [words for _, words in BAD.values() if words not in output] == [], output
+    assert [words for _unused, words in BAD.values() if words not in output] == [], output
     assert "changed=0" in output
 
 

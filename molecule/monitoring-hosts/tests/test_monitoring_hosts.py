@@ -70,7 +70,7 @@ def value(host: Any, expression: str) -> float:
         return bool(found)
 
     until(there, 90.0, lambda: expression)
-    [(_, number)] = found
+    [(_unused, number)] = found
     return number
 
 
@@ -166,7 +166,7 @@ def test_the_passwords_are_nowhere_else(watched: Any) -> None:
         copied = watched.check_output(f"stat -c '%U %a' /run/selfheal-{unit}-{APP}/password")
         assert copied == "prometheus 400"
         said.append(fetch(watched, f"{EXPORTERS[unit].rpartition(':')[2]}/metrics"))
-    assert [[word for word in PLAIN if word in text] for text in said] == [[] for _ in said]
+    assert [[word for word in PLAIN if word in text] for text in said] == [[] for _unused in said]
 
 
 def test_a_second_run_prints_no_password_and_changes_nothing(play: Callable[..., Any]) -> None:
@@ -451,7 +451,7 @@ def test_a_host_that_is_no_longer_watched_leaves_nothing(host: Any, watched: Any
     assert left == ""
     assert not host.service(TUNNEL).is_running
     # Prometheus applies a new list of targets within 5 s after the reload.
-    until(lambda: {of for of, _ in targets(host)} == {HUB}, 30.0, lambda: targets(host))
+    until(lambda: {of for of, _unused in targets(host)} == {HUB}, 30.0, lambda: targets(host))
     for path in ("/var/lib/selfheal-tunnel/.ssh/authorized_keys", "/etc/ssh/sshd_config.d/selfheal-tunnel.conf"):
         assert not watched.file(path).exists, path
     # The host measures itself now, without the database, which has no monitoring user any more.

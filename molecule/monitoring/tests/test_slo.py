@@ -61,7 +61,8 @@ def week(host: Any) -> Iterator[int]:
     end = int(time.time() - 3600) // DAY * DAY
     start = end - len(BARS) * DAY
     # The text is too long for a command's argument, so it is generated on the host.
-    made = f"print(openmetrics({ {'app': APP, 'host': HOST} }, {start}, {len(BARS) * 1440}, {EPISODES}), end='')"
+    labels = {"app": APP, "host": HOST}
+    made = f"print(openmetrics({labels}, {start}, {len(BARS) * 1440}, {EPISODES}), end='')"
     source = Path(history.__file__).read_text(encoding="utf-8")
     host.check_output(f"python3 - >/var/tmp/week <<'END'\n{source}\n{made}\nEND")
     host.check_output(
@@ -116,8 +117,8 @@ SILENT = ("selfheal_incidents_total", "selfheal_remedies_total", "selfheal_last_
 
 def test_each_query_of_each_dashboard_has_data(host: Any, week: int) -> None:
     asked = panels()
-    assert len({title for title, _, _ in asked}) == 4
-    expressions = {expression for _, _, expression in asked}
+    assert len({title for title, *_unused in asked}) == 4
+    expressions = {expression for _unused, _unused, expression in asked}
     assert [one for one in expressions if "$" in one] == []
     spoken = [one for one in expressions if not one.startswith(SILENT)]
     # Some queries cover minutes, and Prometheus has just started.
@@ -143,9 +144,9 @@ def test_the_report(host: Any, week: int, play: Callable[..., Any], tmp_path: Pa
     report = json.loads(path.read_text(encoding="utf-8"))
     names = ("state", "down", "degraded", "up", "none")
     shown = {one["day"]: tuple(one[name] for name in names) for one in report["days"]}
-    days = {time.strftime("%Y-%m-%d", time.gmtime(week + number * DAY)): bar for number, bar in enumerate(BARS)}
+    days = {time.strftime("%Y-%m-%d", time.gmtime(week + number * DAY)): share for number, share in enumerate(BARS)}
     assert {day: shown[day] for day in days if day in shown} == {
-        day: bar for day, bar in days.items() if day.startswith(month.name)
+        day: share for day, share in days.items() if day.startswith(month.name)
     }
     looked = [one for at, one in history.minutes(week, len(BARS) * 1440, EPISODES) if month.start <= at < month.end]
     measured_here = own_minutes(host, end, month.end) if month.end > end else 0.0
@@ -225,7 +226,7 @@ def test_the_budget_of_30_days(host: Any, week: int) -> None:
     end = week + len(BARS) * DAY
 
     def left() -> tuple[float, float]:
-        [(_, at)] = query(host, f"timestamp(app:error_budget:left{{{LABELS}}})")
+        [(_unused, at)] = query(host, f"timestamp(app:error_budget:left{{{LABELS}}})")
         expression = urllib.parse.quote(f"app:error_budget:left{{{LABELS}}}")
         return float(ask(host, f"query?time={at}&query={expression}")["result"][0]["value"][1]), at
 

@@ -51,14 +51,14 @@ class Letters:
         self.address, self.sent = address, ask(address)[1]["rows"]
 
     def send(self, number: int) -> None:
-        for _ in range(number):
+        for _unused in range(number):
             self.sent += 1
-            status, _, _ = ask(self.address, "POST", "/letters", f"letter {self.sent}")
+            status, _answer, _release = ask(self.address, "POST", "/letters", f"letter {self.sent}")
             assert status == 201
 
     def check(self) -> None:
         """Assert that each letter is in the database and in the folder."""
-        status, found, _ = ask(self.address)
+        status, found, _unused = ask(self.address)
         assert (status, found["rows"], found["lines"]) == (200, self.sent, self.sent), found
 
 

@@ -114,7 +114,7 @@ def look(browser: Browser) -> Look:
         query: str = "",
         scale: float = 1,
     ) -> Iterator[Shown]:
-        for _ in range(10):
+        for _unused in range(10):
             context = browser.new_context(
                 viewport={"width": size[0], "height": size[1]},
                 device_scale_factor=scale,

@@ -530,7 +530,7 @@ def _copy_one(path: str, target: str, clock: Clock) -> str:
 def used_bytes(folder: str) -> int:
     """What the files in a folder take of its disk; those that vanish meanwhile take nothing."""
     found = 0
-    for root, _, names in os.walk(folder):
+    for root, _unused, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(OSError):
                 found += os.lstat(os.path.join(root, name)).st_blocks * 512

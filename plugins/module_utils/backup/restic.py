@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 from ..core.files import NoFile, read_small
+from ..core.present import present
 from ..docker.engine import version_tuple
 from ..host.command import Result, run
 from .sets import Snapshot
@@ -102,7 +103,7 @@ def environment(repository: Repository, extra: Mapping[str, str] | None = None) 
         except (NoFile, OSError, UnicodeDecodeError) as error:
             raise RepositoryError(f"{repository.secrets_file} cannot be read: {error}") from None
         pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
-        found.update({name: value for name, _, value in pairs})
+        found.update({name: value for name, _unused, value in pairs})
     return found
 
 
@@ -402,12 +403,12 @@ def pour(
             env=environment(repository),
             start_new_session=True,
         )
-        assert dump.stdout is not None
+        dumped = present(dump.stdout)
         taker = None
         try:
             taker = subprocess.Popen(
                 list(command),
-                stdin=dump.stdout,
+                stdin=dumped,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "LC_ALL": "C.UTF-8", **(extra or {})},
@@ -415,8 +416,8 @@ def pour(
                 errors="replace",
                 start_new_session=True,
             )
-            dump.stdout.close()
-            out, _ = taker.communicate(timeout=timeout)
+            dumped.close()
+            out, _unused = taker.communicate(timeout=timeout)
             code = dump.wait(timeout=30.0)
         except (OSError, subprocess.TimeoutExpired) as error:
             for process in (dump, taker):

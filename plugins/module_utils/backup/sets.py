@@ -245,7 +245,7 @@ class What(NamedTuple):
 
 def read_what(text: str) -> What:
     """Read `restore_what`. Raises BackupError."""
-    kind, _, name = text.partition(":")
+    kind, _unused, name = text.partition(":")
     if (kind in ("app", "env") and not name) or (kind in ("volume", "database") and name):
         return What(kind, name)
     raise BackupError(f"restore_what: invalid value {text!r}. Fix: use app, env, volume:NAME or database:NAME")

@@ -35,7 +35,7 @@ def find(roots: Iterable[str]) -> list[str]:
     """The SQLite databases below folders, without following links."""
     found: set[str] = set()
     for root in roots:
-        for folder, _, names in os.walk(root):
+        for folder, _unused, names in os.walk(root):
             found.update(path for path in (os.path.join(folder, name) for name in names) if _is_database(path))
     return sorted(found)
 

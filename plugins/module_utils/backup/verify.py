@@ -200,7 +200,9 @@ def _ask_folder(check: DataCheck, folder: str) -> str:
     if "equals" in check:
         with open(path, "rb") as stream:
             return questions.judge(check, stream.read(1 << 20).decode("utf-8", "replace"))
-    count = sum(len(files) for _, _, files in os.walk(path)) if os.path.isdir(path) else os.path.getsize(path)
+    count = (
+        sum(len(files) for _folder, _folders, files in os.walk(path)) if os.path.isdir(path) else os.path.getsize(path)
+    )
     return questions.judge(check, str(count))
 
 

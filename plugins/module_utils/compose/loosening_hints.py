@@ -237,7 +237,7 @@ def _read(container: Document) -> _Facts:
     config, state = container.get("Config") or {}, container.get("State") or {}
     security = [str(option).replace("=", ":") for option in host.get("SecurityOpt") or []]
     health = (state.get("Health") or {}).get("Log") or []
-    names = {str(entry).split("=")[0] for entry in config.get("Env") or []}
+    names = {str(entry).partition("=")[0] for entry in config.get("Env") or []}
     return _Facts(
         service=(config.get("Labels") or {}).get("com.docker.compose.service") or "<service>",
         oom_killed=bool(state.get("OOMKilled")),
@@ -261,7 +261,7 @@ def _read(container: Document) -> _Facts:
 
 def _user(user: object) -> str:
     """The user that the container runs as, without the group: "0" for root, else a number or a name."""
-    name = str(user or "0").split(":")[0]
+    name = str(user or "0").partition(":")[0]
     return "0" if name == "root" else name
 
 
@@ -511,10 +511,10 @@ def _noexec(text: str, facts: _Facts) -> Iterator[_Finding]:
         found = _MAPPED.search(line) or (_FILE_DENIED.search(line) if facts.user == "0" else None)
         place = _in_tmpfs(found, facts) if found else ""
         if place:
-            rest = [entry for entry in facts.tmpfs if entry.split(":")[0] != place]
-            there = next(entry for entry in facts.tmpfs if entry.split(":")[0] == place)
+            mounts = {entry.partition(":")[0]: entry for entry in facts.tmpfs}
+            there = mounts.pop(place)
             why = f"{facts.service} runs program code from {place}, which is mounted noexec"
-            yield _Finding(why, "tmpfs", [*rest, f"{there}{',' if ':' in there else ':'}exec"])
+            yield _Finding(why, "tmpfs", [*mounts.values(), f"{there}{',' if ':' in there else ':'}exec"])
 
 
 def _format(text: str, facts: _Facts) -> Iterator[_Finding]:

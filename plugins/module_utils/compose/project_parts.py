@@ -109,7 +109,7 @@ def find(model: Model, written: Model, top: str, env: Mapping[str, str]) -> Part
     read = {
         service: [name for key in _used(spec) if (name := names.get(key))] for service, spec in sorted(services.items())
     }
-    dockerfiles = [relative(path, top) for _, key, path in _builds(services) if key == "build.dockerfile"]
+    dockerfiles = [relative(path, top) for _unused, key, path in _builds(services) if key == "build.dockerfile"]
     return Parts(
         tuple(mounts),
         tuple(env_files),

@@ -112,7 +112,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _holder(descriptor: int) -> str:
-    pid, _, what = os.pread(descriptor, 512, 0).decode("utf-8", "replace").strip().partition(" ")
+    pid, _unused, what = os.pread(descriptor, 512, 0).decode("utf-8", "replace").strip().partition(" ")
     return f"pid {pid} ({what})" if pid else "another process"
 
 

@@ -42,7 +42,7 @@ class Overdue:
         if self._runs.acquire(timeout=seconds):
             self._runs.release()
 
-    def _ring(self, *_: Any) -> None:
+    def _ring(self, *_unused: Any) -> None:
         if self._is_cancelled:
             return
         self._runs.acquire()

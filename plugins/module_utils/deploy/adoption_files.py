@@ -111,9 +111,10 @@ def _is_text(path: str) -> bool:
     try:
         with open(path, "rb") as stream:
             content = stream.read(_SMALL)
-        return b"\0" not in content and bool(content.decode("utf-8") or True)
+        content.decode("utf-8")
     except (OSError, UnicodeDecodeError):
         return False
+    return b"\0" not in content
 
 
 def chosen(top: str, named: Iterable[str], parts: Parts, model: Model, data: Collection[str]) -> list[str]:

@@ -74,7 +74,7 @@ def find(
     web = [one for one in asked if answers(one[3], one[2])]
     if len({one[:3] for one in web}) != 1:
         return _refused(_which(documents, web))
-    service, inside, port, _ = web[0]
+    service, inside, port, _unused = web[0]
     container_port = int(inside.partition("/")[0])
     mine = [one for one in bound if one.service == service]
     hosts = sorted({one.host_ip for one in mine})
@@ -106,7 +106,7 @@ def _bound(document: Document) -> list[_Bound]:
 
 
 def _may_be_web(one: _Bound) -> bool:
-    port, _, protocol = one.inside.partition("/")
+    port, _unused, protocol = one.inside.partition("/")
     return protocol == "tcp" and int(port) not in _OTHERS
 
 
@@ -117,7 +117,7 @@ def _at(host_ip: str) -> str:
 def _which(documents: Sequence[Document], web: Sequence[tuple[str, str, int, str]]) -> str:
     """Why there is not exactly one port."""
     if web:
-        listed = ", ".join(f"{port} ({service})" for service, _, port, _ in web)
+        listed = ", ".join(f"{port} ({service})" for service, _unused, port, _unused in web)
         return f"several ports answer HTTP, and it is for one: {listed}"
     networks = {str(one["HostConfig"].get("NetworkMode", "")) for one in documents}
     more = ". A service uses the host's network, where it holds its ports itself" if "host" in networks else ""

@@ -334,7 +334,7 @@ def stage(app: App, source: Source) -> Staged:
         left_out = set(layout.local)
         source = source._replace(files=layout.files, more=tuple(name for name in layout.named if name not in left_out))
     subfolder = os.path.dirname(source.files[0])
-    for folder in {"", subfolder}:
+    for folder in sorted({"", subfolder}):
         link = os.path.join(paths.incoming, folder, ".env")
         if os.path.isdir(os.path.dirname(link)) and not os.path.lexists(link):
             os.symlink(paths.env, link)

@@ -433,7 +433,6 @@ def _roll(
     :arg good: the last good release.
     :arg same: whether that release is deployed again: its instances that run stay.
     """
-    assert app.balancer is not None
     rolling = deploy_rolling.Rollout(app, how.plan, clock, how.say, how.alive)
     rolling.begin(good)
     failure = _build(project, how)

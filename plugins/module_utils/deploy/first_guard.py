@@ -83,7 +83,7 @@ def put_back(paths: AppPaths, commands: Callable[[], bool], sleep: Callable[[flo
     # HAProxy may hold the port that the app publishes itself.
     with contextlib.suppress(OSError):
         haproxy.leave(paths)
-    for _ in range(_ATTEMPTS):
+    for _unused in range(_ATTEMPTS):
         failure = before_first.put_back(paths, note).failure
         if not failure:
             return ""

@@ -22,6 +22,7 @@ from ..core.app import App, Balancer
 from ..core.app_paths import AppPaths
 from ..core.clock import Clock, iso
 from ..core.files import atomic_write
+from ..core.present import present
 from ..core.variable import Variable
 from ..docker import engine
 from ..docker import network as docker_network
@@ -67,9 +68,8 @@ class Rollout:
     """The instances of an app's balanced service, and what is done with them."""
 
     def __init__(self, app: App, plan: Plan, clock: Clock, say: Say, alive: Callable[[], None]) -> None:
-        assert app.balancer is not None
         self.app, self.plan, self.clock, self.say, self.alive = app, plan, clock, say, alive
-        self.balancer: Balancer = app.balancer
+        self.balancer: Balancer = present(app.balancer)
         self.project = docker_project.Project(app.name, app.paths.directory)
         self.values = env_file.read(app.paths, app.variables, clock.now())["values"]
         # The instance that holds HAProxy's port, and that HAProxy is in front of.
@@ -139,7 +139,7 @@ class Rollout:
         It holds the port that HAProxy needs, and serves until the new instances run.
         """
         old = [item for item in running if item["id"] not in keep]
-        for _ in range(len(running) - len(old), self.balancer.instances):
+        for _unused in range(len(running) - len(old), self.balancer.instances):
             self.alive()
             item, failure = self._start_one()
             if item is None or failure:

@@ -79,7 +79,7 @@ def usage(pid: int, proc: str = "/proc", root: str = ROOT) -> Usage:
     try:
         with open(f"{proc}/{pid}/cgroup", encoding="ascii") as stream:
             lines = [line.rstrip("\n").split(":", 2) for line in stream]
-        paths = {name: path for _, names, path in lines for name in names.split(",")}
+        paths = {name: path for _unused, names, path in lines for name in names.split(",")}
         return _version_1(paths, root) if "memory" in paths else _version_2(root + paths[""])
     except (OSError, KeyError, ValueError):
         return {}

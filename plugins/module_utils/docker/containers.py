@@ -257,7 +257,7 @@ def label(document: Document, key: str) -> str:
 def environment(document: Document) -> dict[str, str]:
     """Return the environment that a container runs with, from its `docker inspect` document. Never show it."""
     pairs = (entry.partition("=") for entry in document["Config"].get("Env") or [])
-    return {name: value for name, _, value in pairs}
+    return {name: value for name, _unused, value in pairs}
 
 
 def started_by_hand(document: Document) -> str:

@@ -233,7 +233,7 @@ def _env(result: Result) -> Iterator[Difference]:
 def _attribute(text: object, name: str) -> str:
     """The mode, owner or group of something, from one side of an env's diff."""
     lines = [line.partition(": ") for line in str(text or "").splitlines()]
-    return next((value for subject, _, value in lines if subject == f"# {name}"), "")
+    return next((value for subject, _unused, value in lines if subject == f"# {name}"), "")
 
 
 def _unit(result: Result) -> Iterator[Difference]:
@@ -374,7 +374,7 @@ def _against_baseline(entries: Mapping[str, str], baseline: Mapping[str, str]) -
     unasked = {key.partition(" ")[2] for key in keys if key.startswith("unasked ")}
     for key in sorted(keys):
         is_, should = entries.get(key), baseline.get(key)
-        kind, _, name = key.partition(" ")
+        kind, _unused, name = key.partition(" ")
         if kind not in unasked and is_ != should and _counts(kind, name, is_, should):
             what = {"file": "owner"}.get(kind, kind)
             shown = name if kind in ("file", "unit", "timer") else key

@@ -388,7 +388,7 @@ def _sshd(problems: list[str]) -> Iterator[tuple[str, str]]:
     if options is None:
         yield "unasked sshd", ""
     for line in options or ():
-        name, _, value = line.partition(" ")
+        name, _unused, value = line.partition(" ")
         yield f"sshd {name}", value
 
 
@@ -454,7 +454,7 @@ def _listening(problems: list[str], balanced: set[str]) -> Iterator[tuple[str, s
         yield "unasked listens", ""
     for line in listed or ():
         words = line.split()
-        address, _, port = words[3].rpartition(":")
+        address, _unused, port = words[3].rpartition(":")
         named = re.search(r'"([^"]+)"', line)
         who = named[1] if named else "unknown"
         expected = who == "docker-proxy" or (who == "haproxy" and port in balanced)
@@ -484,7 +484,7 @@ def _walked(folder: str, folders: Sequence[str], paths: AppPaths | None) -> list
 def _folders(paths: AppPaths) -> Iterator[tuple[str, float]]:
     """When each of those folders last gained or lost a file."""
     for top in (*FOLDERS, paths.directory, "/etc/cron.d"):
-        for folder, folders, _ in os.walk(top):
+        for folder, folders, _unused in os.walk(top):
             folders[:] = _walked(folder, folders, paths)
             with contextlib.suppress(OSError):
                 yield folder, os.lstat(folder).st_ctime

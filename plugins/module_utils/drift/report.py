@@ -184,7 +184,7 @@ def _page(report: Report, history: Sequence[PastCheck]) -> Iterator[str]:
         bars = "".join(
             f'<span class="bar {kind}" style="width:{min(count, 40) * 6}px"></span>' for count, kind in counts
         )
-        numbers = "".join(f"<td>{count}" for count in (*(count for count, _ in counts), entry["troubles"]))
+        numbers = "".join(f"<td>{count}" for count in (*(count for count, _unused in counts), entry["troubles"]))
         yield f"<tr><td>{iso(entry['time'])[:19]}{numbers}<td>{bars}</tr>"
     yield f"</table><p>Head of the event log: <code>{report['head']}</code></p></body>"
 

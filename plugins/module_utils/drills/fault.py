@@ -272,9 +272,9 @@ def check_names(catalogue: Mapping[str, Fault], wanted: Sequence[str]) -> None:
 
     :raises DrillError: with the names that exist.
     """
-    kinds = [kind for kind, *_ in _HAPPENS]
+    kinds = [kind for kind, *_unused in _HAPPENS]
     for name in wanted:
-        service, _, kind = name.rpartition(".")
+        service, _unused, kind = name.rpartition(".")
         if name not in (*catalogue, "all", "fast", SERVICES) and not (service and kind in kinds):
             own = ", ".join(f"SERVICE.{one}" for one in kinds)
             raise DrillError(

@@ -248,7 +248,7 @@ class Drills:
     def _clock_ahead(self) -> float:
         """How far the host's clock is ahead of ours, by the shortest of a few round trips."""
         found = []
-        for _ in range(3):
+        for _unused in range(3):
             sent = self._prober.now()
             there = float(self._app.ask(["date", "+%s.%N"]))
             back = self._prober.now()

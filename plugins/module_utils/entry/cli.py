@@ -157,7 +157,7 @@ def _incidents(given: argparse.Namespace, root: str) -> int:
     if given.last < 1:
         raise Refused("--last: a number of 1 or more is needed")
     folder = config.app.paths.incidents
-    found = [one for _, one in zip(range(given.last), incidents.every(folder))]
+    found = [one for _unused, one in zip(range(given.last), incidents.every(folder))]
     if given.json:
         print(json.dumps(found, indent=2))
         return GOOD

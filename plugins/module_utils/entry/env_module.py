@@ -237,9 +237,9 @@ def _diff(
     """Names and fingerprints; of mode and owner, that they differ, and of the directory how."""
     drift = {name: directory.get(name, ("differs", "as configured")) for name in why if name != "content"}
     old = [f"{name}={digest}" for name, digest in (before or {}).items()]
-    old += [f"# {name}: {was}" for name, (was, _) in drift.items() if before is not None or name in directory]
+    old += [f"# {name}: {was}" for name, (was, _unused) in drift.items() if before is not None or name in directory]
     new = [f"{name}={digest}" for name, digest in after.items()] + [
-        f"# {name}: {wanted}" for name, (_, wanted) in drift.items()
+        f"# {name}: {wanted}" for name, (_unused, wanted) in drift.items()
     ]
     return {**_headers(path), "before": _lines(old), "after": _lines(new)}
 

@@ -283,7 +283,7 @@ def _check_reader() -> None:
     with contextlib.suppress(io.UnsupportedOperation):
         output = select.poll()
         output.register(sys.stdout.fileno(), 0)
-        if any(event & select.POLLERR for _, event in output.poll(0)):
+        if any(event & select.POLLERR for _unused, event in output.poll(0)):
             raise BrokenPipeError
 
 
@@ -403,7 +403,7 @@ class _Following:
         until = time.monotonic() + seconds
         while True:
             left = until - time.monotonic()
-            ready, _, _ = select.select(list(self._readers.values()), [], [], max(0.0, left))
+            ready, *_unused = select.select(list(self._readers.values()), [], [], max(0.0, left))
             for reader in ready:
                 found += self._read(reader)
             if not ready or left <= 0:

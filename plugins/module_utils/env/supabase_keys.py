@@ -19,6 +19,7 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from ..core.present import present
 from .placeholders import is_sample, placeholder
 
 REF = re.compile(r"[a-z0-9]{20}")
@@ -105,7 +106,7 @@ def signed_by(text: str, secret: str) -> bool | None:
 
     None for a token of another algorithm (ES256, RS256 …): its signature belongs to a key pair, not to a secret.
     """
-    head, _, signature = text.rpartition(".")
+    head, _unused, signature = text.rpartition(".")
     header = _decode(head.partition(".")[0]) or {}
     hashing = _HMAC_HASHES.get(str(header.get("alg")))
     if hashing is None:
@@ -204,8 +205,7 @@ def _read_hosted(parts: SplitResult, label: str) -> tuple[Address | None, list[P
 
 
 def _read_new(text: str) -> tuple[Key | None, list[Problem]]:
-    prefix = _NEW_PREFIX.match(text)
-    assert prefix is not None
+    prefix = present(_NEW_PREFIX.match(text))
     tail = text[prefix.end() :]
     role = "service" if prefix.group(1) == "secret" else "anon"
     if is_sample(text):

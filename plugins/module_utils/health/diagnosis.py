@@ -448,7 +448,7 @@ def _maintenance(facts: Facts) -> list[str]:
     asking = [(item, float(asked)) for item in failed if (asked := _asked_patience(item)) is not None]
     if not asking or len(asking) < len(failed):
         return []
-    patience = min(max(asked for _, asked in asking), LONGEST_PATIENCE_SECONDS)
+    patience = min(max(asked for _unused, asked in asking), LONGEST_PATIENCE_SECONDS)
     # Until it should have been back, and a check more.
     if facts["since"] > patience + SILENT_SECONDS:
         return []

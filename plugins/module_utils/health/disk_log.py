@@ -23,7 +23,7 @@ def no_room(log: str, ended: str) -> str:
     """
     end = _moment(ended)
     for line in reversed(log.splitlines()):
-        at, _, text = line.partition(" ")
+        at, _unused, text = line.partition(" ")
         moment = _moment(at)
         if end is None or moment is None or (end - moment).total_seconds() > _BEFORE_ITS_END:
             continue

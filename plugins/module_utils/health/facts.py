@@ -21,6 +21,7 @@ from ..core.app_paths import AppPaths
 from ..core.check import Check
 from ..core.clock import Clock
 from ..core.files import NoFile, read_small
+from ..core.present import present
 from ..core.redact import redact
 from ..core.variable import Variable
 from ..docker import containers as docker_containers
@@ -318,8 +319,7 @@ def _look_at_instances(
 
     :arg alone: what an instance answered by itself, by the port of its slot.
     """
-    balancer = app.balancer
-    assert balancer is not None
+    balancer = present(app.balancer)
     mine = [item for item in facts["instances"] if item["service"] == balancer.service]
     wanted, failing = balancer.instances, list[tuple[Instance, ProbeResult]]()
     for item in mine:
@@ -349,8 +349,8 @@ def _ask_alone(
     app: App, facts: Facts, item: Instance, alone: Callable[[int], ProbeResult], clock: Clock
 ) -> ProbeResult:
     """What an instance answers by itself."""
-    assert app.balancer is not None
-    port = next((one for one in item["ports"] if one in app.balancer.slots), 0)
+    slots = present(app.balancer).slots
+    port = next((one for one in item["ports"] if one in slots), 0)
     asked = alone(port)
     if port and _is_late(asked) and is_busy(facts["load"]) and not item["stopped"]:
         # That another one answers in time is chance, where they wait for a processor.
@@ -398,9 +398,8 @@ def _is_late(asked: ProbeResult) -> bool:
 
 def _ask_patiently(app: App, values: Mapping[str, str], port: int, clock: Clock) -> ProbeResult:
     """Ask one instance once more, as long as a busy host may need."""
-    assert app.balancer is not None
     patient = [check._replace(timeout=PATIENCE_SECONDS[0]) for check in app.quick]
-    ask_it = haproxy.aside(app.balancer, port)
+    ask_it = haproxy.aside(present(app.balancer), port)
     return probe.run_checks(patient, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
 
 
@@ -415,9 +414,9 @@ def _kept_out(paths: AppPaths, balancer: Balancer, instances: Sequence[Instance]
 
 def _past_the_balancer(app: App, values: Mapping[str, str], instances: Sequence[Instance], clock: Clock) -> ProbeResult:
     """Run all checks at one instance, through its own port."""
-    assert app.balancer is not None
-    ports = [port for item in instances for port in item["ports"] if port in app.balancer.slots]
-    ask_it = haproxy.aside(app.balancer, ports[0]) if ports else _refused
+    balancer = present(app.balancer)
+    ports = [port for item in instances for port in item["ports"] if port in balancer.slots]
+    ask_it = haproxy.aside(balancer, ports[0]) if ports else _refused
     return probe.run_checks(app.checks, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
 
 

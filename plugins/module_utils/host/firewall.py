@@ -191,7 +191,7 @@ def _matches(option: str, value: str, packet: Packet) -> bool | None:
     if option == "-p":
         return value == "tcp"
     if option == "--dport":
-        first, _, last = value.partition(":")
+        first, _unused, last = value.partition(":")
         return int(first) <= packet.port <= int(last or first) if first.isdigit() else None
     if option in ("-s", "-d"):
         return _within(packet.source if option == "-s" else packet.target, value)
@@ -201,7 +201,7 @@ def _matches(option: str, value: str, packet: Packet) -> bool | None:
 
 
 def _within(address: str, network: str) -> bool | None:
-    base, _, length = network.partition("/")
+    base, _unused, length = network.partition("/")
     try:
         bits = 32 - int(length or 32)
         return _number(address) >> bits == _number(base) >> bits

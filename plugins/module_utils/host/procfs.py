@@ -142,7 +142,7 @@ def memory() -> Memory:
     values: dict[str, int] = {}
     with open("/proc/meminfo", encoding="ascii") as stream:
         for line in stream:
-            name, _, rest = line.partition(":")
+            name, _unused, rest = line.partition(":")
             if name in ("MemTotal", "MemAvailable"):
                 values[name] = int(rest.split()[0]) * 1024
     return {"total_bytes": values.get("MemTotal", 0), "available_bytes": values.get("MemAvailable", 0)}
@@ -237,9 +237,9 @@ def idle(pids: Iterable[int], sleep: Callable[[float], None] = time.sleep) -> bo
     stopped (proc(5)).
     """
     them = {pid for pid in pids if pid > 0}
-    first, _ = _work(them)
+    first, _ran = _work(them)
     ticks, waited = first, 0
-    for _ in range(_IDLE_SAMPLES):
+    for _unused in range(_IDLE_SAMPLES):
         sleep(0.03)
         ticks, ran = _work(them)
         waited += ran
@@ -407,7 +407,7 @@ def unanswered(pid: int, folder: str = "/proc") -> list[tuple[str, int]]:
         for line in stream:
             fields = line.split()
             if fields[3] == "02" or int(fields[6], 16):
-                address, _, port = fields[2].partition(":")
+                address, _unused, port = fields[2].partition(":")
                 # In the byte order of the machine, which is little-endian wherever the engine is packaged.
                 found.append((".".join(str(byte) for byte in reversed(bytes.fromhex(address))), int(port, 16)))
     return sorted(set(found))

@@ -63,7 +63,7 @@ def place(app: str, service: str) -> tuple[str, int] | None:
 def offer(folder: str, known: set[str]) -> None:
     """Offer the sockets of each app that is not `known` yet, so that exporters reach what has no published port."""
     for app in sorted(set(agent_config.apps()) - known):
-        for service, (_, name) in RELAYED.items():
+        for service, (_unused, name) in RELAYED.items():
             socket_proxy.offer(os.path.join(folder, app, name), functools.partial(place, app, service))
         known.add(app)
 

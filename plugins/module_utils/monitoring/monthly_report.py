@@ -66,12 +66,12 @@ def _goals(wanted: Mapping[str, object], where: str) -> dict[str, float]:
     for name, number in wanted.items():
         if name not in slo_report.GOALS:
             raise SloError(f"{where}: unknown goal `goals.{name}`. Fix: write {_names()}")
-        _, smallest, largest = slo_report.GOALS[name]
+        _unused, smallest, largest = slo_report.GOALS[name]
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not smallest <= number <= largest:
             raise SloError(
                 f"{where}: `goals.{name}` is {number!r}. Fix: write a number from {smallest:g} to {largest:g}"
             )
-    defaults = {name: float(default) for name, (default, _, _) in slo_report.GOALS.items()}
+    defaults = {name: float(default) for name, (default, *_unused) in slo_report.GOALS.items()}
     given = {name: float(number) for name, number in wanted.items() if isinstance(number, (int, float))}
     return {**defaults, **given}
 

@@ -40,7 +40,7 @@ def offer(path: str, find: Find) -> None:
 
 def _accept(listener: socket.socket, find: Find) -> None:
     while True:
-        near, _ = listener.accept()
+        near, _unused = listener.accept()
         threading.Thread(target=_carry, args=(near, find), daemon=True).start()
 
 

@@ -111,7 +111,7 @@ class Prober:
         self._ticker.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self._stopping.set()
         self._ticker.join()
 

@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 from urllib.parse import urlencode
 
 from ..core.check import Capture, Check, Expectation, Form
+from ..core.present import present
 from ..core.redact import redact
 from .check_spec import REFERENCE, STEP, CheckError, parse_checks
 from .health_request import HealthRequest, through_balancer, with_host
@@ -324,8 +325,7 @@ def health_request(check: Check, values: Mapping[str, str], balanced: bool) -> H
         request = expand(check, values)
     except Fault as fault:
         raise CheckError(f"`{check.name}`", "url or headers", str(fault), "correct it") from None
-    where = address(request.url)
-    assert where is not None
+    where = present(address(request.url))
     shape = through_balancer if balanced else with_host
     headers = shape(where.scheme, where.host, where.port, request.headers)
     tls = where.scheme == "https" and not balanced

@@ -16,6 +16,7 @@ from ..compose import bring_up, start_order
 from ..core.app import App, Balancer
 from ..core.app_paths import AppPaths
 from ..core.fingerprint import fingerprint
+from ..core.present import present
 from ..core.variable import Variable
 from ..docker import containers as docker_containers
 from ..docker import engine
@@ -458,11 +459,11 @@ def table(
     """
     paths, variables, balancer = app.paths, app.variables, app.balancer
     if one:
-        assert balancer is not None
+        in_front = present(balancer)
         return {
             ladder.RESTART: lambda: restart_one(paths, one),
             ladder.UP: lambda: up(paths, balancer, build),
-            ladder.RECREATE: lambda: recreate_one(paths, balancer, one),
+            ladder.RECREATE: lambda: recreate_one(paths, in_front, one),
         }
     found: dict[str, Callable[[], str]] = {
         ladder.RESTART: lambda: restart(paths, services, stateful),

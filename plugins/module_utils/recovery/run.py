@@ -19,6 +19,7 @@ from ..core.app import App
 from ..core.clock import Clock, Moment, age, iso
 from ..core.files import atomic_write, explain, flagged, readable
 from ..core.locks import LOCK_SECONDS, hold_lock
+from ..core.present import present
 from ..core.redact import redact
 from ..deploy import adoption_record, rolling
 from ..docker import containers as docker_containers
@@ -219,9 +220,7 @@ class _Recovery:
     @property
     def _record(self) -> IncidentRecord:
         """The record of the open incident."""
-        record = self.memory["incident"]
-        assert record is not None
-        return record
+        return present(self.memory["incident"])
 
     # --- the story ---------------------------------------------------------------------------------------------------
 
@@ -274,16 +273,16 @@ class _Recovery:
 
     def report_held(self) -> Outcome:
         """Open the incident while another holds the lock, and do nothing. Only a recovery writes the state as well."""
-        assert self.watch is not None
+        watch = present(self.watch)
         self.memory, problem = state.load(self.app.paths.state, self.app.paths.spare)
         self._trouble(problem)
-        self.facts = health_facts.read(self.app, self.values, CONFIRM_SECONDS, self.clock, self.watch.seen)
+        self.facts = health_facts.read(self.app, self.values, CONFIRM_SECONDS, self.clock, watch.seen)
         found = self._diagnose()
         self.hidden = evidence.secrets(self.app.variables, self.facts, self.values)
         if found.healthy or found.passed:
             return self.outcome(found, Diagnosis(HEALTHY), changed=False, next_step="")
         self._open_incident(found)
-        self.decision = Decision("hold", why=self.watch.held)
+        self.decision = Decision("hold", why=watch.held)
         return self._end(found, found)
 
     def _end(self, first: Diagnosis, found: Diagnosis) -> Outcome:
@@ -385,19 +384,18 @@ class _Recovery:
 
     def _load(self) -> SeenLoad:
         """What the watcher saw of the host's load, with how busy the processors were since this recovery began."""
-        assert self.watch is not None
-        cpu = procfs.cpu_time()
+        seen, cpu = present(self.watch).seen, procfs.cpu_time()
         if cpu.every - self.cpu.every < procfs.SHORTEST_TICKS:
-            return self.watch.seen.load
-        return {**self.watch.seen.load, "cpu_busy": round(procfs.cpu_busy(self.cpu, cpu), 3)}
+            return seen.load
+        return {**seen.load, "cpu_busy": round(procfs.cpu_busy(self.cpu, cpu), 3)}
 
     def _wait_for_instances(self, seconds: float) -> None:
         """Wait until HAProxy sends requests to as many instances as there should be, or the time is over."""
-        assert self.app.balancer is not None
+        wanted = present(self.app.balancer).instances
         until = self.clock.monotonic() + seconds
         while self.clock.monotonic() < until:
             with contextlib.suppress(haproxy.BalancerError):
-                if haproxy.serving(self.app.paths) >= self.app.balancer.instances:
+                if haproxy.serving(self.app.paths) >= wanted:
                     return
             self.clock.sleep(0.1)
 
@@ -742,7 +740,7 @@ class _Recovery:
     def _notify(self, alert: alert_messages.Alert) -> None:
         before = self.memory["outbox"]
         self.memory["outbox"] = alert_outbox.add(before, alert, self.clock.now())
-        for _ in range(alert_outbox.dropped(before, self.memory["outbox"])):
+        for _unused in range(alert_outbox.dropped(before, self.memory["outbox"])):
             self._count("alerts dropped")
 
     def _save(self) -> None:

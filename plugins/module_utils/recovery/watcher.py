@@ -189,7 +189,7 @@ class Watcher:
         if self.incident is not None or not self.services.may_loop(self.clock.monotonic()):
             self.clock.sleep(seconds)
             return
-        for _ in range(int(seconds / LOOK_SECONDS)):
+        for _unused in range(int(seconds / LOOK_SECONDS)):
             self.clock.sleep(LOOK_SECONDS)
             if service_watch.LOOPS in self.services.wrong(self.clock.monotonic()).values():
                 return
@@ -324,7 +324,7 @@ class Watcher:
             return found
         failing = {item["name"] for item in found["results"] if not item["ok"]}
         again = list(self.app.checks) if failing - {check.name for check in self.quick} else self.quick
-        for _ in range(CONFIRM_ANSWERS - 1):
+        for _unused in range(CONFIRM_ANSWERS - 1):
             self.clock.sleep(CONFIRM_PAUSE)
             found = self._ask(again)
             self._keep(found)

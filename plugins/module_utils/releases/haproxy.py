@@ -423,7 +423,7 @@ def _set_aside(path: str) -> str:
 def _is_here(host: str) -> bool:
     """Whether a host name or address is this host's own: only what leads here may be asked of an instance instead."""
     try:
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM):
+        for family, kind, protocol, _unused, address in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM):
             with socket.socket(family, kind, protocol) as one:
                 one.bind(address)
                 return True

@@ -327,7 +327,7 @@ def _left(directory: str, removed: Sequence[str]) -> bool:
     gone = tuple(removed)
     return any(
         not path.startswith(gone)
-        for at, _, names in os.walk(directory)
+        for at, _unused, names in os.walk(directory)
         for path in (os.path.join(at, name) for name in names)
     )
 

@@ -78,7 +78,9 @@ def _files(path: str) -> list[str]:
     """The files below a folder, relative to it; "" for a file itself."""
     if not os.path.isdir(path):
         return [""]
-    return sorted(os.path.relpath(os.path.join(at, name), path) for at, _, names in os.walk(path) for name in names)
+    return sorted(
+        os.path.relpath(os.path.join(at, name), path) for at, _unused, names in os.walk(path) for name in names
+    )
 
 
 def _join(folder: str, name: str) -> str:

@@ -504,7 +504,7 @@ def text(report: Report) -> str:
 
 def alert(report: Report, now: float, seconds: float) -> Alert:
     """The report as Alertmanager takes it: it begins now (epoch s) and ends by itself. It is sent by email only."""
-    title, _, body = text(report).partition("\n")
+    title, _unused, body = text(report).partition("\n")
     return {
         "labels": {
             "alertname": ALERT,

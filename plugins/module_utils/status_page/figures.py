@@ -296,7 +296,7 @@ def _state(answers: Answers, incidents: Sequence[IncidentRecord], now: float) ->
     breaker, paused = (bool(value(answers, name)) for name in ("breaker", "paused"))
     recorded, healthy, seen = (value(answers, name) for name in ("state", "healthy", "seen"))
     looked = seen is not None and now - seen <= _SILENT_SECONDS
-    causes = [labels.get("cause", "") for labels, _ in answers.get("incident") or []]
+    causes = [labels.get("cause", "") for labels, _unused in answers.get("incident") or []]
     cause = causes[0] if causes and looked else ""
     # A record is written some seconds before Prometheus hears of it. One that could not be ended is over all the same.
     over = bool(looked and healthy and not cause)
@@ -400,7 +400,7 @@ def _alerts(answers: Answers) -> list[FiringAlert]:
 
     since = {key(labels): number for labels, number in answers.get("alerts_since") or []}
     found: dict[str, FiringAlert] = {}
-    for labels, _ in answers.get("alerts") or []:
+    for labels, _unused in answers.get("alerts") or []:
         name = labels.get("alertname", "")
         keys = (*_ABOUT, "job") if name == "TargetDown" else _ABOUT
         about = next((labels[key] for key in keys if labels.get(key)), "")

@@ -9,6 +9,7 @@ role, has named before. The API: prometheus.io/docs/prometheus/latest/querying/a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, TypedDict
 from urllib.parse import urlencode
@@ -207,4 +208,4 @@ def _result(answer: Any) -> Any:
 
 
 def _is_number(value: float) -> bool:
-    return value == value and abs(value) != float("inf")
+    return math.isfinite(value)

@@ -99,7 +99,7 @@ def choice(measured: Sequence[Mapping[str, str]], own: Sequence[PageSettings]) -
         (one["app"], one["host"]): None for one in measured if one.get("app") and one.get("host")
     }
     pairs.update({(one["app"], one["host"]): one for one in own})
-    names = [app for app, _ in pairs]
+    names = [app for app, _unused in pairs]
     return {
         (app if names.count(app) == 1 else f"{app}@{host}"): Shown(app, host, pairs[app, host])
         for app, host in sorted(pairs)
@@ -206,7 +206,7 @@ class Page:
         prometheus = Prometheus(int(own[0]["prometheus"]) if own else 9090)
         try:
             answer = prometheus.get(page_queries.instant(page_queries.APPS, now))
-            found = [labels for labels, _ in page_queries.samples(answer)] if answer is not None else []
+            found = [labels for labels, _unused in page_queries.samples(answer)] if answer is not None else []
             apps = choice(found, own)
             chosen = asked or next((key for key, one in apps.items() if one.settings), next(iter(apps), ""))
             links = [(key, key) for key in apps]

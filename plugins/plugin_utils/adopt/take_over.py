@@ -12,6 +12,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.present import present
+
 # What of this run's command line is about its own inventory.
 _OWN = ("inventory",)
 # While the engine restarts, published ports refuse connections. The app's containers need no key that waits for that.
@@ -58,8 +60,7 @@ def run(argv: Sequence[str], collections: str, configuration: str, show: Callabl
         text=True,
         errors="replace",
     )
-    assert process.stdout is not None
-    for line in process.stdout:
+    for line in present(process.stdout):
         show(line.rstrip("\n"))
     with process:
         return process.wait()

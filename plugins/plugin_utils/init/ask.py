@@ -84,7 +84,7 @@ def _problem_of_path(text: str) -> str:
 
 def _asks(check: Entry, path: str) -> Entry:
     """The check with another path, which has to be answered with 200."""
-    scheme, _, rest = str(check.row["url"]).partition("://")
+    scheme, _unused, rest = str(check.row["url"]).partition("://")
     row = {key: value for key, value in check.row.items() if key != "status"}
     return check._replace(row={**row, "url": f"{scheme}://{rest.partition('/')[0]}{path}"}, comment="as you answered")
 
@@ -117,7 +117,7 @@ def _problem(project: Project, entry: Entry, now: float, value: str) -> str:
 def _answer(ask: Ask, question: str, hidden: bool, problem: Callable[[str], str]) -> str:
     """A valid answer, "" for the default. After some that are not, the default is taken."""
     said = ""
-    for _ in range(_ATTEMPTS):
+    for _unused in range(_ATTEMPTS):
         given = ask(f"{said}{question}: ", hidden).strip()
         reason = problem(given) if given else ""
         if not reason:

@@ -287,7 +287,7 @@ def _good(name: str) -> str:
 
 
 def _flaw_of_problem(project: Project, problem: merged_values.Problem) -> Flaw:
-    where, _, name = problem.where.rpartition(": ")
+    where, _unused, name = problem.where.rpartition(": ")
     file = where.removeprefix("env_file ")
     setting = project.env_files.get(file, {}).get(name)
     place = setting.place if setting else project.literal.get(name)

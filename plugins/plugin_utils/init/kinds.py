@@ -313,7 +313,7 @@ def flaw(row: Row, value: str, now: float) -> rules.Finding | None:
 def duplicates(rows: Mapping[str, Row], values: Mapping[str, str], now: float) -> dict[str, str]:
     """{a variable: the earlier one that holds the same secret}; its row needs `same_as`."""
     found: dict[str, str] = {}
-    for _ in rows:
+    for _unused in rows:
         table = [{**row, "same_as": found[name]} if name in found else row for name, row in rows.items()]
         bad = [
             one["variable"]

@@ -29,7 +29,7 @@ def names(text: str, key: str) -> list[str]:
     """The names of the entries under a key: of a mapping its keys, of a list each `name`. Of no YAML: none."""
     node = _value(text, key)
     if isinstance(node, yaml.MappingNode):
-        return [str(name.value) for name, _ in node.value]
+        return [str(name.value) for name, _unused in node.value]
     return [row["name"] for row in rows(text, key) if "name" in row]
 
 
@@ -55,7 +55,7 @@ def empty_values(text: str, key: str) -> list[str]:
 def keys(text: str) -> list[str]:
     """The keys of a YAML mapping; of any other text, there are none."""
     root = _root(text)
-    return [str(name.value) for name, _ in root.value] if isinstance(root, yaml.MappingNode) else []
+    return [str(name.value) for name, _unused in root.value] if isinstance(root, yaml.MappingNode) else []
 
 
 def scalar(text: str, key: str) -> str:

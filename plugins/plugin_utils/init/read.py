@@ -93,7 +93,7 @@ def _project(location: _Location, source: project_source.Project, app: str) -> P
 
 def _placed(error: InitError, folder: str, source: project_source.Project) -> InitError:
     """The error with the file and line of the key that it names, where it names one."""
-    named, _, key = error.where.rpartition(": ")
+    named, _unused, key = error.where.rpartition(": ")
     deepest, place = 0, ""
     for document in source.documents:
         found = places.find("\n".join(_lines(folder, document.name)), key)
@@ -136,7 +136,7 @@ def _folders(path: str) -> list[str]:
 def _read_source(location: _Location) -> tuple[project_source.Project, _Location]:
     """Read the compose files; the folder is a higher one where they name paths above theirs."""
     folder, files, last = location.folder, location.files, ""
-    for _ in range(_HIGHEST):
+    for _unused in range(_HIGHEST):
         try:
             is_below = not any(name.startswith("..") for name in files)
             if is_below:

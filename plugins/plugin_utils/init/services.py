@@ -348,7 +348,7 @@ def _ports(service: str, spec: Spec) -> Iterator[Published]:
                 str(item.get("protocol") or "tcp"),
             )
             continue
-        text, _, protocol = str(item).partition("/")
+        text, _unused, protocol = str(item).partition("/")
         address, published, target = _split(text)
         yield Published(service, address, published, target, protocol or "tcp")
 

@@ -20,13 +20,13 @@ def command(arguments: Mapping[str, object], name: str) -> Command:
     :arg arguments: Ansible's `context.CLIARGS`.
     :arg name: the playbook that was called.
     """
-    playbooks = cast("Iterable[str]", arguments.get("args") or ())
+    playbooks = cast(Iterable[str], arguments.get("args") or ())
     called = next((one for one in playbooks if one.endswith((name, f"{name}.yml"))), f"christmas.selfheal.{name}")
     end = ".yml" if called.endswith(".yml") else ""
     playbook = f"{called.removesuffix(end).removesuffix(name)}init{end}"
-    files = cast("Iterable[str]", arguments.get("vault_password_files") or ())
+    files = cast(Iterable[str], arguments.get("vault_password_files") or ())
     options = [word for one in files for word in ("--vault-password-file", one)]
-    identities = cast("Iterable[str]", arguments.get("vault_ids") or ())
+    identities = cast(Iterable[str], arguments.get("vault_ids") or ())
     options += [word for one in identities if "@" in one for word in ("--vault-id", one)]
     options += ["--ask-vault-pass"] if arguments.get("ask_vault_pass") else []
     return Command(playbook, options)

@@ -45,7 +45,7 @@ class Adopt(ActionModule):
         self.steps.append("plan" if given[-2] else "write")
         return Prepared("the plan", self.to_do, True)
 
-    def _site(self, *_: Any) -> int:
+    def _site(self, *_unused: Any) -> int:
         self.steps.append("site")
         return self.code
 

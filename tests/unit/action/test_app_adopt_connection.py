@@ -24,13 +24,13 @@ class Adopt(ActionModule):
         self._variables, self._asked = variables, {"folder": "", "app": ""}
         self.answer, self.sudo, self.hidden = answer, sudo, dict[str, bool]()
 
-    def _execute_module(self, module_name: str = "", **_: Any) -> dict[str, Any]:
+    def _execute_module(self, module_name: str = "", **_unused: Any) -> dict[str, Any]:
         self.hidden[module_name] = self._play_context.no_log
         if isinstance(self.answer, AnsibleError):
             raise self.answer
         return self.answer
 
-    def _low_level_execute_command(self, *_: Any, **__: Any) -> dict[str, Any]:
+    def _low_level_execute_command(self, *_unused: Any, **__: Any) -> dict[str, Any]:
         return {"rc": self.sudo}
 
 

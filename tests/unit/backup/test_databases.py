@@ -295,8 +295,8 @@ def test_the_manifest_says_what_the_container_said(monkeypatch: pytest.MonkeyPat
     ]
 
     class Config(SimpleNamespace):
-        def _replace(self, **changed: Any) -> Config:
-            return Config(**{**vars(self), **changed})
+        def _replace(self, **changed: Any) -> SimpleNamespace:
+            return type(self)(**{**vars(self), **changed})
 
     config: Any = Config(paths=app_paths("shop", "/"), databases=databases.read_databases(rows), rows=rows)
     monkeypatch.setattr(backup_create, "_running", lambda *_given: ["1"])

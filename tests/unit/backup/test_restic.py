@@ -22,7 +22,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, *results: Result) -> list[list[str]
     asked: list[list[str]] = []
     left = list(results)
 
-    def run(argv: list[str], *_: Any) -> Result:
+    def run(argv: list[str], *_unused: Any) -> Result:
         asked.append(list(argv[argv.index("restic") :]))
         return left.pop(0) if len(left) > 1 else left[0]
 

@@ -699,21 +699,21 @@ def test_the_command_makes_lists_verifies_and_restores_backups(world: World, con
     assert command("backup", "--why", "schedule")[0] == outcome.GOOD
     [made] = backup_create.list_sets(config)
     assert command("backup", "list") == (outcome.GOOD, f"{made.id}  schedule\n", "")
-    code, text_, _ = command("backup", "verify")
+    code, text_, _unused = command("backup", "verify")
     assert (code, "selfheal: verified: volume files: checksums of its files" in text_) == (outcome.GOOD, True)
     world.rows().write_text("9\n", encoding="utf-8")
-    code, text_, _ = command("restore", "--what", "database:shop", "--check")
+    code, text_, _unused = command("restore", "--what", "database:shop", "--check")
     assert text_.startswith(f"database:shop would be that of backup {made.id}")
     assert world.rows().read_text(encoding="utf-8") == "9\n"
     assert command("restore", "--what", "database:shop")[0] == outcome.GOOD
     assert world.rows().read_text(encoding="utf-8") == "1\n2\n3\n"
-    code, _, error = command("restore", "--what", "everything")
+    code, _unused, error = command("restore", "--what", "everything")
     assert (code, error.startswith("selfheal: restore_what: ")) == (outcome.WRONG, True)
 
 
 def test_the_command_says_what_failed_in_one_line(world: World, command: Command) -> None:
     _database_down(world)
-    code, _, error = command("backup")
+    code, _unused, error = command("backup")
     assert (code, error.count("\n")) == (outcome.WRONG, 1)
     assert error.startswith("selfheal: service database does not run")
     assert "christmas.selfheal.recover" in error
@@ -727,7 +727,7 @@ def test_after_a_backup_that_systemd_killed_the_problem_is_known_and_writes_go_o
     assert "was killed before it had finished (timeout)" in problems(config)["backup"]
     world.backup(after=[{"service": "web", "command": ["go-on"]}])
     Path(config.paths.writes_paused).touch()
-    code, _, error = command("backup", "settle")
+    code, _unused, error = command("backup", "settle")
     assert (code, error.startswith("selfheal: writes may still be paused: ")) == (outcome.WRONG, True)
 
 
@@ -736,7 +736,7 @@ def test_the_command_judges_the_config_of_a_backup(world: World, command: Comman
     assert command("check-backup-config", path) == (outcome.GOOD, f"{path}: good, for shop\n", "")
     with contextlib.suppress(ConfigError):
         world.backup(keep={"hourly": 3})
-    code, _, error = command("check-backup-config", path)
+    code, _unused, error = command("check-backup-config", path)
     assert (code, f"{path}: backup_keep has other keys than daily, weekly, monthly" in error) == (outcome.SICK, True)
     with contextlib.suppress(ConfigError):
         world.backup(before=[{"service": "web", "command": "pause"}])

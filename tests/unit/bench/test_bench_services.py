@@ -216,7 +216,7 @@ def port() -> Iterator[int]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, *_unused: Any) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -294,7 +294,7 @@ def test_the_table_shows_the_faults_that_a_system_never_heals() -> None:
         "no incident (1 of 2)",
         "behind the load balancer: median 7.0 s, goal 6 s",
     ]
-    head, _, database, proxy = results.shown(rows, ALONE).splitlines()
+    head, _unused, database, proxy = results.shown(rows, ALONE).splitlines()
     titles = " | ".join(results.SYSTEMS.values())
     assert head == f"| fault | {titles} | as expected | detected | remedies | rows lost |"
     times = "4.5 / 5.0 (2) | never (0 of 3) | 90.0 / 90.0 (1)"

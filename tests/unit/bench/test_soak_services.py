@@ -42,7 +42,7 @@ def test_an_hour_has_four_deploys_and_busy_cores_half_of_it() -> None:
 
 def test_a_trial_has_one_of_each_and_a_job_that_fails() -> None:
     assert (times(6, DEPLOY), times(6, LIMITED)) == ([60.0], [270.0])
-    assert [schedule.job(number).code for number, _ in enumerate(times(6, JOB), 1)] == [0, 1]
+    assert [schedule.job(number).code for number, _unused in enumerate(times(6, JOB), 1)] == [0, 1]
 
 
 @pytest.mark.parametrize("minutes", [6, 7.5, 20, 60, 90])
@@ -421,11 +421,11 @@ class Machine:
     def __init__(self, code: int = 0) -> None:
         self.code, self.texts = code, list[str]()
 
-    def ask(self, text: str, *_: Any) -> str:
+    def ask(self, text: str, *_unused: Any) -> str:
         self.texts.append(text)
         return "7\n8\n"
 
-    def shell(self, text: str, *_: Any) -> tuple[int, str, str]:
+    def shell(self, text: str, *_unused: Any) -> tuple[int, str, str]:
         self.texts.append(text)
         return self.code, "", "no such image"
 

@@ -29,7 +29,7 @@ HEX = "0123456789abcdef"
 def noise(seed: str, length: int, alphabet: str = BASE64URL) -> str:
     """Text that looks random and is the same each time."""
     chooser = random.Random(seed)
-    return "".join(chooser.choice(alphabet) for _ in range(length))
+    return "".join(chooser.choice(alphabet) for _unused in range(length))
 
 
 # What signs the tokens below.

@@ -59,7 +59,7 @@ class Host:
             **more,
         }
 
-    def run(self, argv: Sequence[str], *_: Any, **__: Any) -> Result:
+    def run(self, argv: Sequence[str], *_unused: Any, **__: Any) -> Result:
         if "info" in argv:
             return Result(0, self.options, "")
         if self.refusal:

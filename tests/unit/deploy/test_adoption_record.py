@@ -29,7 +29,7 @@ class Host:
         self.old.mkdir(parents=True)
         self.folder, self.release = str(self.old), ""
 
-    def documents(self, *_: Any) -> list[dict[str, Any]]:
+    def documents(self, *_unused: Any) -> list[dict[str, Any]]:
         labels = {
             f"{LABEL}.project": "shop",
             f"{LABEL}.service": "web",

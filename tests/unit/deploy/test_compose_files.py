@@ -552,7 +552,7 @@ def test_data_in_the_folder_that_the_app_was_started_from_is_not_left(
     old: dict[str, str], new: dict[str, str], mounted: str, refused: bool, run: Run, fake: Engine, tmp_path: Path
 ) -> None:
     with_env(tmp_path)
-    place, _, mode = mounted.partition(":")
+    place, _unused, mode = mounted.partition(":")
     folder, app = tmp_path / "old", tmp_path / "app"
     for top, contents in ((folder, old), (app, new)):
         top.mkdir(exist_ok=True)

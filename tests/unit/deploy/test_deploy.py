@@ -50,7 +50,7 @@ class Deployed(Exception):
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     class Project:
-        def __init__(self, *_: Any) -> None:
+        def __init__(self, *_unused: Any) -> None:
             self.files = ["compose.yaml"]
 
         def config(self) -> dict[str, Any]:

@@ -108,13 +108,13 @@ class World:
         up = {port: port in held and self.serves(held[port]) for port in sorted(self.states)}
         return [haproxy.Slot(port, up[port], 0, "UP" if up[port] else SEEN) for port in up]
 
-    def run_checks(self, *_: Any, ask: int, **__: Any) -> dict[str, Any]:
+    def run_checks(self, *_unused: Any, ask: int, **__: Any) -> dict[str, Any]:
         release = next(one["release"] for one in self.containers.values() if one["port"] == ask)
         self.tick(0.1)
         return {"ok": release not in self.bad, "summary": f"{release} was asked"}
 
 
-def void(_: Any) -> None:
+def void(_unused: Any) -> None:
     pass
 
 
@@ -123,7 +123,7 @@ class Project:
 
     world: World
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *_unused: Any) -> None:
         pass
 
     def containers(self) -> list[dict[str, Any]]:
@@ -147,7 +147,7 @@ class Project:
         published = "18000-18002" if self.world.balanced else "80"
         return {"services": {"web": {"ports": [{"target": 80, "published": published}]}}}
 
-    def up(self, services: Any = (), scale: dict[str, int] | None = None, **_: Any) -> commands.Result:
+    def up(self, services: Any = (), scale: dict[str, int] | None = None, **_unused: Any) -> commands.Result:
         if not self.world.balanced:
             assert self.world.left, "HAProxy has the port"
             self.world.containers["plain"] = {"port": 80, "release": self.world.release}
@@ -177,7 +177,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(haproxy, "aside", lambda _balancer, port: port)
     monkeypatch.setattr(probe, "run_checks", it.run_checks)
     monkeypatch.setattr(health_facts, "ask", lambda *_: {"ok": True, "summary": "all well"})
-    for _ in range(BALANCER.instances):
+    for _unused in range(BALANCER.instances):
         it.start()
     it.steps, it.fewest, it.release = 0, 2, "new"
     yield it

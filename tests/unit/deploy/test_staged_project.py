@@ -111,7 +111,7 @@ def test_data_is_never_copied_over(
     )
     if not refused:
         host.deploy()
-        assert {name: text for name, (text, _) in host.there().items() if name.startswith("data/")} == (
+        assert {name: text for name, (text, _unused) in host.there().items() if name.startswith("data/")} == (
             on_host or project
         )
         assert all(not name.startswith("data/") for name in verdict.layout.named)
@@ -307,7 +307,7 @@ def test_a_file_takes_the_place_of_a_folder_and_the_other_way_round(host: Host) 
     host.write("conf", "file")
     host.write("etc/x", "folder")
     host.deploy()
-    there = {name: text for name, (text, _) in host.there().items()}
+    there = {name: text for name, (text, _unused) in host.there().items()}
     assert (there["conf"], there["etc/x"]) == ("file", "folder")
     assert (there["conf.replaced/old"], there["etc.replaced"]) == ("kept", "kept")
 
@@ -345,7 +345,7 @@ def test_all_of_it_or_nothing(host: Host, monkeypatch: pytest.MonkeyPatch, faili
 def test_a_full_disk_replaces_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.write("app.py", "x")
 
-    def full(*_: Any) -> None:
+    def full(*_unused: Any) -> None:
         raise OSError(28, "No space left on device", "x")
 
     monkeypatch.setattr(shutil, "copyfileobj", full)

@@ -17,7 +17,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, *answers: commands.Result) -> list[list
     asked: list[list[str]] = []
     left = list(answers)
 
-    def run(argv: list[str], *_: Any, **__: Any) -> commands.Result:
+    def run(argv: list[str], *_unused: Any, **__: Any) -> commands.Result:
         asked.append(list(argv))
         return left.pop(0) if len(left) > 1 else left[0]
 

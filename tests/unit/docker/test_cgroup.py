@@ -98,7 +98,7 @@ def test_a_stopped_container_has_no_usage(tmp_path: Path) -> None:
 def test_a_start_is_the_same_number_each_time() -> None:
     """A value computed from 'seconds ago' would vary, and Prometheus would count restarts."""
     one = instance(pid=0, started="2025-05-27T02:00:00.123456789Z")
-    assert len({cgroup.read([one])[0]["started"] for _ in range(20)}) == 1
+    assert len({cgroup.read([one])[0]["started"] for _unused in range(20)}) == 1
 
 
 def test_an_engine_that_does_not_answer_is_an_error(tmp_path: Path) -> None:

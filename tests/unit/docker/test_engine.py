@@ -64,7 +64,7 @@ class Socket:
     def serve(self) -> None:
         try:
             while True:
-                connection, _ = self.listener.accept()
+                connection, _unused = self.listener.accept()
                 self.connected.append(connection)
                 if self.greeting is not None:
                     connection.recv(65536)

@@ -31,7 +31,7 @@ def test_a_refusal(answer: bytes, said: str, tmp_path: Path, monkeypatch: pytest
         server.listen()
 
         def serve() -> None:
-            connection, _ = server.accept()
+            connection, _unused = server.accept()
             with connection:
                 connection.recv(65536)
                 connection.sendall(answer)

@@ -38,7 +38,7 @@ def test_each_container_has_its_own_stop_timeout(
 ) -> None:
     ran: list[list[str]] = []
 
-    def run(argv: list[str], *_: Any, **__: Any) -> commands.Result:
+    def run(argv: list[str], *_unused: Any, **__: Any) -> commands.Result:
         ran.append(argv)
         return commands.Result(0, "", "")
 
@@ -65,7 +65,7 @@ def test_compose_stops_each_container_with_its_own_timeout(
 ) -> None:
     ran: list[tuple[list[str], float]] = []
 
-    def run(argv: list[str], timeout: float, **_: Any) -> commands.Result:
+    def run(argv: list[str], timeout: float, **_unused: Any) -> commands.Result:
         ran.append((argv, timeout))
         return commands.Result(0, "", "")
 

@@ -136,7 +136,7 @@ class World:
             self.fails = False
             raise haproxy.BalancerError("HAProxy does not start: out of sorts")
 
-    def fetch(self, request: web.Request, *_: Any) -> web.Answer:
+    def fetch(self, request: web.Request, *_unused: Any) -> web.Answer:
         mapped = dict(line.split() for line in Path(self.files.map).read_text().splitlines()[1:])
         said = f"{request.url.rpartition('/')[2]}.{mapped['challenge']}"
         return ANSWER._replace(body=said.encode())
@@ -202,11 +202,11 @@ def test_a_certificate_is_issued_once(world: World, ca: Authority) -> None:
     assert world.read()[0] != before[0]
 
 
-def refuse(_: authority.Order) -> Result:
+def refuse(_unused: authority.Order) -> Result:
     return Result(1, "", "ValueError: Error:\nUrl: https://ca.example/newOrder\nResponse Code: 500\nResponse: x\n")
 
 
-def fill_the_disk(_: authority.Order) -> Result:
+def fill_the_disk(_unused: authority.Order) -> Result:
     raise OSError(errno.ENOSPC, "No space left on device", "/var/lib/selfheal/shop/domain/order/candidate.pem")
 
 

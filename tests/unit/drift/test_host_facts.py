@@ -166,7 +166,7 @@ def test_files_of_the_project_are_distinguished_from_our_own(world: World) -> No
 def test_an_engine_that_does_not_answer_is_a_problem_and_not_a_drift(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def inspected(*_: Any) -> list[Any]:
+    def inspected(*_unused: Any) -> list[Any]:
         raise engine.EngineError("the Docker engine does not answer")
 
     monkeypatch.setattr(docker_containers, "inspected", inspected)

@@ -86,7 +86,7 @@ def test_every_service_is_broken_in_every_way() -> None:
     assert drill_fault.choose(catalogue, ["services"], set())[0] == list(found.values())
     assert drill_fault.choose(catalogue, ["all"], set())[0] == [catalogue["a"]]
     assert drill_fault.choose(catalogue, ["db.hung"], set())[0] == [found["db.hung"]]
-    [[*_, stop]] = found["db.stopped"].inject
+    [[*_unused, stop]] = found["db.stopped"].inject
     assert stop.startswith("docker stop --time=1 $(docker ps ") and "service=db" in stop and "project=shop" in stop
     # With one of two containers removed the service is not healthy, whatever the other one's name is.
     assert "-ge 2 ]" in found["web.removed"].until[-1]

@@ -42,7 +42,9 @@ def test_injected_at(text: str, ended: float, expected: float) -> None:
 
 
 def test_a_request_that_waited_through_the_fault_is_not_the_last_good_one() -> None:
-    waited = [Sample(sent, sent + (1.0 if sent > 100.25 else 0.01), ok, why) for sent, _, ok, why in answers("......")]
+    waited = [
+        Sample(sent, sent + (1.0 if sent > 100.25 else 0.01), ok, why) for sent, _unused, ok, why in answers("......")
+    ]
     assert drill_judge.injected_at(100.0, 100.6, waited) == pytest.approx(100.2)
 
 

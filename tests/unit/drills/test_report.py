@@ -67,9 +67,7 @@ def test_pages() -> None:
 
 def test_the_incident_must_name_the_broken_service() -> None:
     broken = drill_fault.service_faults("shop", {"db": 1}, {})["db.stopped"]
-    record = cast(
-        "IncidentRecord", {**RECORD, "cause": "crashed", "remedies": [], "services": ["web"], "unasked": True}
-    )
+    record = cast(IncidentRecord, {**RECORD, "cause": "crashed", "remedies": [], "services": ["web"], "unasked": True})
     run = drill_judge.judge(broken, SEEN._replace(incidents=[record]))
     assert run["problems"] == ["the incident names web"]
     good = drill_judge.judge(broken, SEEN._replace(incidents=[{**record, "services": ["db"]}]))

@@ -117,7 +117,7 @@ class World:
     def __enter__(self) -> World:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         pass
 
     def now(self) -> float:
@@ -163,7 +163,7 @@ def test_a_drill_from_the_fault_to_the_verdict(world: World) -> None:
     assert line.startswith(f"hang: noticed after {run['mttd']:.1f} s, recovered after {run['mttr']:.1f} s, ")
     assert line.endswith("0 failed requests (hung: restart)")
     ran = " ; ".join(world.ran)
-    assert "undo.timer" not in ran.split("date +%s.%N &&")[0], "no drill was interrupted"
+    assert "undo.timer" not in ran.partition("date +%s.%N &&")[0], "no drill was interrupted"
     assert "cp -p /opt/shop/compose.hardened.yaml /run/selfheal-drill/shop" in ran, "no env without variables"
     assert "timeout --kill-after=2 60 docker pause shop-web-1 >/dev/null" in ran
     assert "docker unpause" not in ran.split("date +%s.%N &&")[1], "the host has ended it"
@@ -172,7 +172,7 @@ def test_a_drill_from_the_fault_to_the_verdict(world: World) -> None:
 
 def test_rounds_are_counted(world: World) -> None:
     world.incidents = [[], [RECORD], [{**RECORD, "id": "b"}, RECORD]]
-    runs, _ = world.run(fault(), OPTIONS._replace(rounds=2))
+    runs, _unused = world.run(fault(), OPTIONS._replace(rounds=2))
     assert [one["round"] for one in runs] == [1, 2]
     assert world.said[1].startswith("hang 2/2: ")
 
@@ -180,7 +180,7 @@ def test_rounds_are_counted(world: World) -> None:
 def test_what_does_not_recover_is_undone_and_brought_back(world: World) -> None:
     answers = iter([False, False, True])
     world.heals = lambda: next(answers)
-    (run,), _ = world.run(fault())
+    (run,), _unused = world.run(fault())
     assert "not recovered within 60 s" in run["problems"]
     assert "the app has not answered since" in run["problems"]
     assert any(text.endswith("docker unpause shop-web-1") for text in world.ran)
@@ -197,7 +197,7 @@ def test_an_app_that_stays_away_ends_the_run(world: World) -> None:
 def test_a_fault_without_a_recovery_lasts_for_its_time(world: World, expect: str) -> None:
     world.incidents = [[], [{**RECORD, "remedies": []}]]
     begun = world.time
-    (run,), _ = world.run(fault(expect=expect, hold=30, goal={}))
+    (run,), _unused = world.run(fault(expect=expect, hold=30, goal={}))
     assert run["problems"] == []
     assert world.time - begun > 30
     assert any(text.endswith("docker unpause shop-web-1") for text in world.ran), "nothing else ends it"
@@ -220,7 +220,7 @@ def test_a_restart_of_what_has_to_be_left_alone_is_seen(world: World) -> None:
 def test_the_record_of_the_host_is_waited_for(world: World) -> None:
     world.incidents = [[], []]
     begun = world.time
-    (run,), _ = world.run(fault(expect="held", hold=5, timeout=40, goal={}))
+    (run,), _unused = world.run(fault(expect="held", hold=5, timeout=40, goal={}))
     assert run["problems"] == ["the host opened no incident"]
     assert world.time - begun > 40 + drill_run.RECORDED
 
@@ -235,7 +235,7 @@ def test_until_since_and_afterwards(world: World) -> None:
         sleep(seconds)
 
     world.clock = Clock(lambda: world.time, lambda: world.time, slept)
-    (run,), _ = world.run(one)
+    (run,), _unused = world.run(one)
     assert run["problems"] == ["afterwards: it failed"]
     world.fails = {"docker version": 1}
     world.clock = Clock(lambda: world.time, lambda: world.time, sleep)
@@ -245,7 +245,7 @@ def test_until_since_and_afterwards(world: World) -> None:
 @pytest.mark.parametrize(("serving", "whole"), [(2, True), (1, False)])
 def test_all_instances_have_to_serve_again(world: World, serving: int, whole: bool) -> None:
     world.status["instances"] = {"serving": serving, "of": 2}
-    (run,), _ = world.run(fault(instance=True))
+    (run,), _unused = world.run(fault(instance=True))
     assert (run["balanced"], run["whole"] is not None) == (True, whole)
     assert ("not all instances serve again" in run["problems"]) is not whole
 
@@ -265,7 +265,7 @@ def test_what_cannot_be_injected_does_not_end_the_others(world: World, part: str
 
 
 def test_a_fault_from_the_controller(world: World) -> None:
-    (run,), _ = world.run(fault(where="controller", inject=[["true"]], incident=False))
+    (run,), _unused = world.run(fault(where="controller", inject=[["true"]], incident=False))
     assert run["problems"] == []
     assert world.run(fault(where="controller", inject=[["false"]]))[1] == ["hang could not be injected: "]
 
@@ -318,7 +318,7 @@ def test_what_ends_a_run_early(world: World, prepare: Callable[[World], None], s
 def test_an_app_that_does_not_answer_is_asked_on_its_host(world: World, code: int, said: str) -> None:
     """A check asks the host's own 127.0.0.1, and may be right there alone."""
     world.sick, world.heals, world.fails = True, lambda: False, {"selfheal probe": code}
-    _, (trouble,) = world.run(fault())
+    _unused, (trouble,) = world.run(fault())
     assert trouble.startswith(
         "ended early: http://192.0.2.1:8000/health, asked from this machine before the drill: refused. Fix: shop is "
     )

@@ -79,11 +79,11 @@ def write_incident(root: Path, identity: str, **more: Any) -> None:
 
 
 def test_a_healthy_app(run: Run) -> None:
-    code, text, _ = run("status")
+    code, text, _unused = run("status")
     assert code == outcome.GOOD
     assert "shop: healthy (1 of 1 checks passed)" in text
     assert "watcher: NOT alive: systemctl status selfheal@shop.timer" in text
-    code, text, _ = run("status", "--json")
+    code, text, _unused = run("status", "--json")
     report = json.loads(text)
     assert (code, report["healthy"], report["paused"], report["incident"]) == (outcome.GOOD, True, None, None)
     assert report["breaker"] == {"open": False, "attempts": 0, "of": 5, "window": 1800.0, "clean": 600.0}
@@ -93,7 +93,7 @@ def test_a_healthy_app(run: Run) -> None:
 def test_an_unhealthy_app(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, "connection refused")
     assert run("status")[:2] == (outcome.SICK, run("status")[1])
-    code, text, _ = run("probe")
+    code, text, _unused = run("probe")
     assert (code, text) == (outcome.SICK, "[ ] health: connection refused\n0 of 1 checks passed\n")
     assert not json.loads(run("probe", "--json")[1])["ok"]
 
@@ -136,13 +136,13 @@ def test_status_shows_the_last_check_of_the_watcher_and_does_not_ask_the_app(
     seen = {**now, "monotonic": now["monotonic"] - 20.0}
     note = {"at": now, "pid": os.getpid(), "problems": [], "hold": "", "checks": {**checks, "at": seen}}
     path.write_text(json.dumps(note), encoding="utf-8")
-    ended, text, _ = run("status")
+    ended, text, _unused = run("status")
     assert (ended, f"shop: {summary}" in text, "the watcher saw 20 s ago" in text) == (code, True, True)
     assert json.loads(run("status", "--json")[1])["healthy"] is (code == outcome.GOOD)
 
 
 def test_pause_and_resume(run: Run, tmp_path: Path) -> None:
-    code, text, _ = run("pause", "--for", "2h", "--reason", " a new\ndisk ")
+    code, text, _unused = run("pause", "--for", "2h", "--reason", " a new\ndisk ")
     assert code == outcome.GOOD
     assert "paused until" in text
     assert "a new disk" in text
@@ -173,14 +173,14 @@ def test_in_a_pause_only_what_is_left_to_a_person_comes_next(run: Run, tmp_path:
 
 @pytest.mark.parametrize("time", ["", "10", "-5m", "0s", "1.5h", "8d", "5 m", "forever", "999999d"])
 def test_no_pause_without_an_end(run: Run, tmp_path: Path, time: str) -> None:
-    code, _, error = run("pause", f"--for={time}", "--reason", "work")
+    code, _unused, error = run("pause", f"--for={time}", "--reason", "work")
     assert code == outcome.WRONG
     assert "write 90s, 30m, 2h or 1d" in error
     assert not os.path.exists(folder(tmp_path))
 
 
 def test_no_pause_without_a_reason(run: Run, tmp_path: Path) -> None:
-    code, _, error = run("pause", "--for", "1h", "--reason", "  ")
+    code, _unused, error = run("pause", "--for", "1h", "--reason", "  ")
     assert code == outcome.WRONG
     assert "--reason" in error
     assert not os.path.exists(folder(tmp_path))
@@ -191,7 +191,7 @@ def test_incidents_newest_first(run: Run, tmp_path: Path) -> None:
     for day in ("20250525", "20250527", "20250526"):
         write_incident(tmp_path, f"{day}T020000Z-hung")
     (tmp_path / "var/lib/selfheal/shop/incidents/20250528T020000Z-hung").mkdir()  # nothing in it
-    code, text, _ = run("incidents", "--last", "2")
+    code, text, _unused = run("incidents", "--last", "2")
     assert code == outcome.GOOD
     assert text.splitlines()[0] == "20250527T020000Z-hung: healthy after 2.5 s; nothing had to be done"
     assert text.splitlines()[2].startswith("2 shown; ")
@@ -217,14 +217,14 @@ def test_damaged_orders_are_reported(run: Run, tmp_path: Path) -> None:
 def test_a_broken_config(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "etc/selfheal/shop.json"
     path.write_text("{", encoding="utf-8")
-    code, text, _ = run("status")
+    code, text, _unused = run("status")
     assert code == outcome.WRONG
     assert "is not valid JSON" in text
     report = json.loads(run("status", "--json")[1])
     assert (report["app"], report["healthy"]) == ("shop", False)
     assert "is not valid JSON" in report["problems"][0]
     for words in (["probe"], ["recover"], ["incidents"], ["resume"], ["pause", "--for", "1h", "--reason", "x"]):
-        code, _, error = run(*words)
+        code, _unused, error = run(*words)
         assert code == outcome.WRONG
         assert "is not valid JSON" in error
     assert not os.path.exists(folder(tmp_path))
@@ -233,18 +233,18 @@ def test_a_broken_config(run: Run, tmp_path: Path) -> None:
 def test_check_config(run: Run, tmp_path: Path) -> None:
     path = configure(tmp_path)
     assert run("check-config", str(path))[:2] == (outcome.GOOD, f"{path}: good, for shop\n")
-    code, _, error = run("check-config", str(configure(tmp_path, interval=0)))
+    code, _unused, error = run("check-config", str(configure(tmp_path, interval=0)))
     assert code == outcome.SICK
     assert "`interval`" in error
 
 
 def test_which_app(run: Run, tmp_path: Path) -> None:
     configure(tmp_path, "blog")
-    code, _, error = run("status")
+    code, _unused, error = run("status")
     assert code == outcome.WRONG
     assert "blog, shop: say which with --app" in error
     assert run("status", "--app", "blog")[1].startswith("blog: healthy")
-    code, _, error = run("status", "--app", "forum")
+    code, _unused, error = run("status", "--app", "forum")
     assert code == outcome.WRONG
     assert "known: blog, shop" in error
     configure(tmp_path, "blog", app="forum")
@@ -299,7 +299,7 @@ def test_status_names_a_service_that_no_check_asks(
     document = {"Id": "1", "Name": "/w", "State": state, "Config": {"Labels": labels}, "HostConfig": {}}
     web = {**document, "State": {"Status": "running"}, "Config": {"Labels": {"com.docker.compose.service": "web"}}}
     monkeypatch.setattr(docker_containers, "inspected", lambda _: [web, {**document, "RestartCount": 17}])
-    ended, out, _ = run("status")
+    ended, out, _unused = run("status")
     assert (ended, "shop: NOT healthy: " in out) == (code, code == outcome.SICK)
     assert line in out
 
@@ -335,7 +335,7 @@ def test_status_names_the_service_and_why(
     ]
     monkeypatch.setattr(docker_containers, "inspected", lambda _: documents)
     answer(monkeypatch, "connection refused" if "web" in unhealthy else "")
-    code, text, _ = run("status", "--json")
+    code, text, _unused = run("status", "--json")
     assert code == cli.SICK
     assert json.loads(text)["unhealthy"] == [{"service": name, "reason": why} for name, why in unhealthy.items()]
     ((name, why),) = unhealthy.items()
@@ -355,7 +355,7 @@ def test_a_stopped_timer_is_reported_with_the_command_that_starts_it(
 ) -> None:
     configure(tmp_path, enabled=enabled)
     monkeypatch.setattr(timers, "read", lambda _names: {"shop": timers.Timer(state_, "812")})
-    code, text, _ = run("status")
+    code, text, _unused = run("status")
     assert code == outcome.GOOD, "a stopped timer does not make the app unhealthy"
     assert ("systemctl enable --now selfheal@shop.timer" in text) is reported
     assert ("watcher: off, as watcher_enabled says" in text) is not enabled
@@ -389,7 +389,7 @@ class Life:
         self.problems.append(problem)
         return "the config has changed" if ends else ""
 
-    def execv(self, *_: Any) -> int:
+    def execv(self, *_unused: Any) -> int:
         self.began += 1
         return outcome.GOOD
 
@@ -405,16 +405,16 @@ def life(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Life:
 def test_a_deleted_config_stays_in_force_when_the_watcher_starts_again(life: Life, run: Run) -> None:
     life.path = configure(life.root, interval=3)
     life.during = lambda: life.path.unlink(missing_ok=True)
-    for _ in range(3):
+    for _unused in range(3):
         assert life.live() == outcome.GOOD
     # Each life begins as a new program, so that memory does not grow.
     assert (life.watched, life.began) == ([3.0, 3.0, 3.0], 3)
     assert all(f"stays in force: {life.path} does not exist" in problem for problem in life.problems)
-    code, text, _ = run("status", "--app", "shop")
+    code, text, _error = run("status", "--app", "shop")
     assert code == outcome.GOOD
     assert f"problem: the config that was in force before stays in force: {life.path} does not exist" in text
     assert f"{life.path} does not exist" in json.loads(run("status", "--app", "shop", "--json")[1])["problems"][0]
-    code, _, error = run("probe", "--app", "shop")
+    code, _text, error = run("probe", "--app", "shop")
     assert (code, "stays in force" in error) == (outcome.GOOD, True)
 
 
@@ -473,7 +473,7 @@ def test_a_removed_app_is_not_watched_any_more(
 def test_a_config_that_cannot_be_copied_stays_in_force_in_the_same_life(
     life: Life, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(*_: Any) -> None:
+    def full(*_unused: Any) -> None:
         raise OSError(28, "No space left on device", str(life.copy))
 
     monkeypatch.setattr(agent_config, "keep", full)

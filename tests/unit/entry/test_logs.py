@@ -159,7 +159,7 @@ def test_no_secret_is_shown_wherever_the_log_cuts_it(engine: Engine, run: Run) -
 
 
 def test_a_line_without_an_end_is_shown_in_parts(engine: Engine, run: Run) -> None:
-    engine.add("web", b"".join(frame(1, "y" * 16384) for _ in range(12)))
+    engine.add("web", b"".join(frame(1, "y" * 16384) for _unused in range(12)))
     lines = run()[1].splitlines()
     assert [len(line) < 65600 for line in lines] == [True] * len(lines)
     assert sum(line.count("y") for line in lines) == 12 * 16384
@@ -198,7 +198,7 @@ def test_without_an_engine_it_says_where_older_logs_are(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/gone")
-    code, _, error = run()
+    code, _unused, error = run()
     assert code == outcome.WRONG
     assert f"{tmp_path}/var/lib/selfheal/shop/incidents" in error
 
@@ -211,7 +211,7 @@ def test_of_a_service_without_a_container_the_kept_log_is_shown(
     folder = tmp_path / "var/lib/selfheal/shop/incidents/1"
     folder.mkdir(parents=True)
     (folder / "log-shop-db-1.txt").write_text(f"{at(1)} out of memory {KEY}\n", encoding="utf-8")
-    _, out, error = run("db")
+    _unused, out, error = run("db")
     assert out.startswith(f"db | {at(1)} out of memory <KEY")
     assert "log-shop-db-1.txt" in error
 
@@ -233,6 +233,6 @@ def test_following_goes_on_with_a_container_that_is_recreated(
 
     monkeypatch.setattr(logs, "_check_reader", check)
     monkeypatch.setattr(logs, "_let_go", lambda: None)
-    code, out, _ = run("--follow")
+    code, out, _unused = run("--follow")
     assert code == cli.GOOD
     assert [line.rpartition(" ")[2] for line in out.splitlines()] == ["one", "two"]

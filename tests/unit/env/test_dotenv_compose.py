@@ -91,9 +91,11 @@ def random_value(chooser: random.Random) -> str:
     length = chooser.choice((0, 1, 2, 3, 5, 8, 13, 40, 120))
     if chooser.random() < 0.1:
         # All but NUL and the surrogates.
-        codes = (chooser.choice((chooser.randint(1, 0xD7FF), chooser.randint(0xE000, 0x10FFFF))) for _ in range(length))
+        codes = (
+            chooser.choice((chooser.randint(1, 0xD7FF), chooser.randint(0xE000, 0x10FFFF))) for _unused in range(length)
+        )
         return "".join(map(chr, codes))
-    return "".join(chooser.choice(alphabet) for _ in range(length))
+    return "".join(chooser.choice(alphabet) for _unused in range(length))
 
 
 def test_compose_reads_ten_thousand_values_byte_for_byte(compose: Compose, tmp_path: Path) -> None:
@@ -129,12 +131,12 @@ def foreign_file(chooser: random.Random) -> str:
         'K="',
         "export ",
     ]
-    return "A=va\nB='v b'\nK=" + "".join(chooser.choice(pieces) for _ in range(chooser.randint(1, 20)))
+    return "A=va\nB='v b'\nK=" + "".join(chooser.choice(pieces) for _unused in range(chooser.randint(1, 20)))
 
 
 def test_our_parser_reads_what_compose_reads(compose: Compose, tmp_path: Path) -> None:
     chooser = random.Random(31)
-    texts = [foreign_file(chooser) for _ in range(FOREIGN_FILES)]
+    texts = [foreign_file(chooser) for _unused in range(FOREIGN_FILES)]
     for number, text in enumerate(texts):
         (tmp_path / f"{number}.env").write_bytes(text.encode("utf-8"))
     compose(tmp_path)

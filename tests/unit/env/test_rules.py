@@ -152,7 +152,7 @@ def test_a_key_signed_by_a_key_pair_is_not_checked_with_the_hmac_secret(algorith
 
     def key(role: str) -> str:
         body = token({"iss": "supabase", "ref": REF, "role": role, "iat": int(NOW) - 60}, header=header)
-        head, claims, _ = body.split(".")
+        head, claims, _unused = body.split(".")
         return f"{head}.{claims}.{b64(random.Random(role).randbytes(lengths[algorithm] * 3 // 4))}"
 
     keys = {"SUPABASE_ANON_KEY": key("anon"), "SUPABASE_SERVICE_KEY": key("service_role")}

@@ -16,7 +16,9 @@ FOLDER = Path(__file__).resolve().parents[3] / "plugins" / "filter"
 REGISTERED = [(module, name, function) for module, names in FILTERS.items() for name, function in names.items()]
 
 
-@pytest.mark.parametrize(("module", "name", "function"), REGISTERED, ids=[name for _, name, _ in REGISTERED])
+@pytest.mark.parametrize(
+    ("module", "name", "function"), REGISTERED, ids=[name for _unused, name, _unused in REGISTERED]
+)
 def test_a_filter_is_a_documented_function(module: str, name: str, function: str) -> None:
     assert callable(getattr(import_module(f"{PLUGIN_UTILS}.{module}"), function))
     document = yaml.safe_load((FOLDER / f"{name}.yml").read_text(encoding="utf-8"))
@@ -31,7 +33,7 @@ def test_a_filter_passes_its_arguments_and_returns_the_result() -> None:
 
 
 def test_every_document_has_its_filter() -> None:
-    assert {path.stem for path in FOLDER.glob("*.yml")} == {name for _, name, _ in REGISTERED}
+    assert {path.stem for path in FOLDER.glob("*.yml")} == {name for _unused, name, _unused in REGISTERED}
 
 
 def test_one_file_registers_all_filters() -> None:

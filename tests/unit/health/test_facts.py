@@ -164,7 +164,7 @@ def test_a_port_is_not_taken_by_a_new_container_of_the_service_that_publishes_it
 
 
 def test_without_the_engine_the_process_that_holds_a_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def silent(_: str) -> None:
+    def silent(_unused: str) -> None:
         raise engine.EngineError("no answer")
 
     monkeypatch.setattr(procfs, "listeners", lambda _: [PROXY])
@@ -361,7 +361,7 @@ def test_an_engine_that_ends_between_two_requests_is_down(
     states = [answers, answers if still else gone]
     monkeypatch.setattr(engine, "state", lambda: states.pop(0))
 
-    def documents(_: docker_project.Project) -> list[dict[str, Any]]:
+    def documents(_unused: docker_project.Project) -> list[dict[str, Any]]:
         raise engine.EngineError("docker inspect: no answer")
 
     monkeypatch.setattr(docker_project.Project, "documents", documents)
@@ -403,7 +403,9 @@ def test_haproxy_gets_a_moment_to_see_that_its_instances_are_back(
     app = App(app_paths("shop", root=str(tmp_path)), checks=checks, balancer=Balancer("web", 1, 18000, (80,)))
     now = [0.0]
 
-    def run_checks(_checks: Any, _values: Any, seconds: float, *_: Any, ask: Any = None, **__: Any) -> ProbeResult:
+    def run_checks(
+        _checks: Any, _values: Any, seconds: float, *_unused: Any, ask: Any = None, **__: Any
+    ) -> ProbeResult:
         ok = ask is not None or answers.pop(0)
         until = now[0] + seconds
         while not ok and now[0] < until:
@@ -453,7 +455,7 @@ def test_a_busy_host_does_not_delay_a_known_cause(
     """On a slow host each missing answer costs five seconds."""
     waits: list[float] = []
 
-    def run_checks(checks: Any, *_: Any, **__: Any) -> ProbeResult:
+    def run_checks(checks: Any, *_unused: Any, **__: Any) -> ProbeResult:
         waits.append(checks[0].timeout)
         return probe_result(LATE, ok=False)
 
@@ -513,7 +515,7 @@ class Balanced:
         }
         return cast(Instance, item)
 
-    def read_engine(self, *_: Any) -> health_facts.EngineSays:
+    def read_engine(self, *_unused: Any) -> health_facts.EngineSays:
         ports = self.app.balancer.slots[:2] if self.app.balancer else [80]
         instances = [self.instance("web", port, at + 1) for at, port in enumerate(ports)]
         instances += [self.instance("app", 0), self.instance("worker", 0)]
@@ -527,7 +529,7 @@ class Balanced:
         answers: engine.EngineState = {"answers": True, "kind": "", "reason": "", "version": ""}
         return health_facts.EngineSays(answers, cast(ContainerFacts, {"instances": instances}), model)
 
-    def run_checks(self, checks: Any, *_: Any, ask: Any = None) -> ProbeResult:
+    def run_checks(self, checks: Any, *_unused: Any, ask: Any = None) -> ProbeResult:
         self.asked.append(ask if ask is not None else checks[0].timeout)
         ok = self.answers.get(ask, False) if ask is not None else self.passes
         return self.result(ok)
@@ -550,7 +552,7 @@ def test_an_app_that_limits_the_rate_of_checks_is_asked_once(
     """It may allow only five logins a minute."""
     deadlines: list[float] = []
 
-    def ask(_checks: Any, _env: Any, deadline: float, *_: Any) -> ProbeResult:
+    def ask(_checks: Any, _env: Any, deadline: float, *_unused: Any) -> ProbeResult:
         deadlines.append(deadline)
         return Balanced.result(False, "status", status)
 
@@ -690,7 +692,7 @@ def test_all_instances_are_asked_at_once(tmp_path: Path, monkeypatch: pytest.Mon
     together = threading.Barrier(len(slots), timeout=20.0)
     monkeypatch.setattr(haproxy, "aside", lambda _, port: lambda *_: port)
 
-    def run_checks(*_: Any, ask: Any = None) -> ProbeResult:
+    def run_checks(*_unused: Any, ask: Any = None) -> ProbeResult:
         if ask is not None and ask is not health_facts._refused:
             together.wait()
         return it.result(False)
@@ -736,7 +738,7 @@ def test_an_instance_that_is_late_on_a_busy_host_is_not_at_fault(
     """Both wait for a processor, and one answers in time by chance."""
     it = Balanced(tmp_path, monkeypatch)
 
-    def run_checks(checks: Any, *_: Any, ask: Any = None) -> ProbeResult:
+    def run_checks(checks: Any, *_unused: Any, ask: Any = None) -> ProbeResult:
         return it.result(ask == 18001 or (late and checks[0].timeout > 2.0) or ask is None)
 
     monkeypatch.setattr(probe, "run_checks", run_checks)
@@ -766,7 +768,7 @@ def test_a_service_that_the_health_check_of_the_instances_does_not_reach_is_name
     login = {"name": "login", "url": "http://127.0.0.1:80/login", "timeout": 2.0}
     it.app.checks = parse_checks([health, login])
 
-    def run_checks(checks: Any, *_: Any, ask: Any = None) -> ProbeResult:
+    def run_checks(checks: Any, *_unused: Any, ask: Any = None) -> ProbeResult:
         return it.result(ask is not None and len(checks) == 1)
 
     monkeypatch.setattr(probe, "run_checks", run_checks)
@@ -821,7 +823,7 @@ def test_on_a_busy_host_an_app_that_works_gets_more_time(
     it = Balanced(tmp_path, monkeypatch)
     it.app.balancer, patience = None, []
 
-    def run_checks(checks: Any, *_: Any, ask: Any = None) -> ProbeResult:
+    def run_checks(checks: Any, *_unused: Any, ask: Any = None) -> ProbeResult:
         patience.append(checks[0].timeout)
         return it.result(False, status=200 if patience[-1] >= answers_within else None)
 

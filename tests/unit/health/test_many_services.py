@@ -142,7 +142,7 @@ def test_the_root_is_named_in_99_of_100(cycles: bool) -> None:
     chance = random.Random(18)
     kinds = [kind for kind in FAULTS if kind != "deadlock"]
     missed = []
-    for _ in range(3000):
+    for _unused in range(3000):
         app, faults = some(chance, kinds, cycles)
         found = diagnosis.diagnose(seen(app, faults, chance))
         if not found.services or not set(found.services) <= roots(app, faults):
@@ -189,7 +189,7 @@ def recover(
     done: list[RemedyRecord] = []
     remedies: list[Remedy] = []
     attempts: list[ladder.Attempt] = []
-    for _ in range(60):
+    for _unused in range(60):
         facts_now = seen(app, left, chance, liars, suffer)
         restarted = {name for one in done if one["name"] == ladder.RESTART for name in one["services"]}
         touched = frozenset(name for one in done for name in one["services"])
@@ -236,7 +236,7 @@ def touches_only_suspects(app: AnApp, ended: Ended) -> bool:
 def test_every_recovery_ends_and_touches_only_suspects(seed: int, comes_later: bool, cycles: bool) -> None:
     chance, policy = random.Random(seed), ladder.Policy()
     healed = 0
-    for _ in range(300):
+    for _unused in range(300):
         app, faults = some(chance, list(FAULTS), cycles)
         later = {chance.choice(sorted(app.needs)): chance.choice(list(FAULTS))} if comes_later else {}
         ended = recover(app, faults, chance, policy, later)
@@ -250,9 +250,9 @@ def test_every_recovery_ends_and_touches_only_suspects(seed: int, comes_later: b
 def test_a_health_check_that_never_passes_does_not_hide_a_fault() -> None:
     """With enough attempts, users are served in the end."""
     chance, policy = random.Random(3), ladder.Policy(attempts=30)
-    for _ in range(300):
+    for _unused in range(300):
         app = an_app(chance)
-        liar, faulty = (chance.choice(sorted(app.needs)) for _ in range(2))
+        liar, faulty = (chance.choice(sorted(app.needs)) for _unused in range(2))
         kind = chance.choice([kind for kind in FAULTS if kind != "looping"])
         ended = recover(app, {faulty: kind}, chance, policy, liars=frozenset({liar}), suffer=0.0)
         assert ended.kind in ("healthy", "hold", "escalate")
@@ -261,7 +261,7 @@ def test_a_health_check_that_never_passes_does_not_hide_a_fault() -> None:
 
 def test_services_with_data_are_suspected_last() -> None:
     chance = random.Random(7)
-    for _ in range(500):
+    for _unused in range(500):
         app = an_app(chance)
         found = diagnosis.diagnose(seen(app, {app.front: "deadlock"}, chance))
         if app.front not in app.stateful:

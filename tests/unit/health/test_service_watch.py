@@ -322,7 +322,7 @@ class Stream(http.server.BaseHTTPRequestHandler):
         self.ends.wait(10.0)
         self.close_connection = True
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, *_unused: Any) -> None:
         pass
 
 

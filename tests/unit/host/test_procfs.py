@@ -23,7 +23,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.host import pro
 def test_connections_without_an_acknowledgement_are_found() -> None:
     """A listener that never accepts queues two connections; the third one gets no answer."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as stack:
-        for _ in range(3):
+        for _unused in range(3):
             one = stack.enter_context(socket.socket())
             one.setblocking(False)
             one.connect_ex(listener.getsockname())

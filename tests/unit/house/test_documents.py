@@ -13,7 +13,9 @@ from ansible_collections.christmas.selfheal.docs import record
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
+DOCUMENTS = sorted(
+    path for pattern in ("*.md", "docs/**/*.md", "roles/*/README.md") for path in REPOSITORY.glob(pattern)
+)
 # CHANGELOG.md is written by antsibull-changelog.
 PAGES = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
 
@@ -37,7 +39,7 @@ def test_links_lead_somewhere(path: Path) -> None:
     for link in (first or second for first, second in links):
         if "://" in link:
             continue
-        file, _, anchor = link.partition("#")
+        file, _unused, anchor = link.partition("#")
         target = path.parent / file if file else path
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(link)

@@ -166,4 +166,4 @@ def test_every_quote_is_needed(name: str) -> None:
     ],
 )
 def test_what_the_glossary_finds(line: str, words: list[str]) -> None:
-    assert [word for word, _ in retired_words(line)] == words
+    assert [word for word, _unused in retired_words(line)] == words

@@ -14,7 +14,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +200,8 @@ def test_few_files_take_the_whole_app() -> None:
 def signatures(path: str) -> Iterator[tuple[str, str]]:
     """(Name, annotation) of each argument and result of a file's public functions and methods."""
     scopes: list[tuple[str, list[ast.stmt]]] = [("", ast.parse(read(path)).body)]
-    for prefix, body in scopes:
+    while scopes:
+        prefix, body = scopes.pop()
         for node in body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 scopes.append((f"{node.name}.", node.body))
@@ -304,7 +305,7 @@ def argument_spec(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     class Taken(Exception):
         pass
 
-    def take(argument_spec: dict[str, Any], **_: Any) -> None:
+    def take(argument_spec: dict[str, Any], **_unused: Any) -> None:
         raise Taken(argument_spec)
 
     monkeypatch.setattr(module, "AnsibleModule", take)
@@ -347,16 +348,36 @@ def test_action_group() -> None:
 # --- the roles -------------------------------------------------------------------------------------------------------
 
 
+def takes_text(option: Mapping[str, Any]) -> bool:
+    """Whether a template is a valid default of the option before it is rendered."""
+    return option.get("type", "str") in ("str", "path", "raw")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_role_names_the_version_that_brought_it(role: str) -> None:
+    """The changelog lists new roles by it."""
+    assert load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"]["main"]["version_added"]
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_role_spec_is_its_defaults(role: str) -> None:
-    """The spec documents every default; an option without a default is required or shared by all roles."""
+    """The spec documents every default; an option without a default is required or shared by all roles.
+
+    A default that a template computes is in the description where its type takes no text: tools refuse such a template.
+    """
     defaults = load(f"roles/{role}/defaults/main.yml") or {}
     options: dict[str, Any] = {}
     for spec in load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"].values():
         options.update(spec.get("options", {}))
     own = {key: option for key, option in options.items() if key.startswith(f"{role}_")}
     assert {key for key in options if key not in own and not key.startswith("selfheal_")} == set()
-    assert {key: option["default"] for key, option in own.items() if not option.get("required")} == defaults
+    in_words = {key for key, option in own.items() if "default" not in option and not option.get("required")}
+    assert {key: option["default"] for key, option in own.items() if "default" in option} == {
+        key: value for key, value in defaults.items() if key not in in_words
+    }
+    assert [key for key in sorted(in_words) if "The default " not in str(own[key]["description"])] == []
+    assert [key for key in sorted(in_words) if "{{" not in str(defaults[key])] == []
+    assert [key for key, option in own.items() if "{{" in str(option.get("default")) and not takes_text(option)] == []
     assert [key for key, option in options.items() if not option.get("description")] == []
 
 
@@ -486,6 +507,23 @@ def test_dependencies_are_what_a_user_needs() -> None:
     assert load("galaxy.yml")["dependencies"] == wanted
 
 
+def test_an_execution_environment_gets_the_versions_that_are_tested() -> None:
+    """Python packages of the controller, but those that Ansible brings or only the lab needs."""
+    pinned = dict(re.findall(r"^([\w-]+)==([\w.]+)", read("requirements/controller.txt"), re.MULTILINE))
+    needed = {name: version for name, version in pinned.items() if name not in ("ansible", "docker", "requests")}
+    files = load("meta/execution-environment.yml")["dependencies"]
+    given = dict(re.findall(r"^([\w-]+)>=([\w.]+),<\d+$", read(files["python"]), re.MULTILINE))
+    assert given == needed
+    installed = set(re.findall(r"missing\+=\((\S+)\)", read("tools/programs"))) - {"git"}
+    assert installed <= {line.split()[0] for line in read(files["system"]).splitlines()}
+
+
+@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("changelogs/fragments/*.yml")), ids=lambda path: path.stem)
+def test_a_changelog_fragment_has_the_markup_that_a_changelog_shows(path: Path) -> None:
+    """Code is in two backticks. Others, and Ansible's own markup, such as O(name), would be shown as they are."""
+    assert re.findall(r"\b[A-Z]{1,2}\([a-z][^)]*\)|(?<!`)`(?!`)[^`]*`(?!`)", path.read_text(encoding="utf-8")) == []
+
+
 @pytest.mark.skipif(not importlib.util.find_spec("ansible_collections"), reason="ansible-core without collections")
 def test_requirements_are_what_the_ansible_package_carries() -> None:
     """The lower end with the oldest Python, the upper end with the newest: both are tested, see tools/other-end."""
@@ -590,7 +628,7 @@ def test_no_address_or_path_of_a_machine() -> None:
 
 def test_production_addresses_are_only_in_their_inventory() -> None:
     pattern = re.compile("|".join(re.escape(address) for address in production_addresses()))
-    found = {Path(name) for name, _, line in repository_lines() if pattern.search(line)}
+    found = {Path(name) for name, _unused, line in repository_lines() if pattern.search(line)}
     assert {path for path in found if path.suffix != ".md" and path.parts[:2] != ("inventory", "production")} == set()
 
 

@@ -129,7 +129,7 @@ def test_tokens() -> None:
     ],
 )
 def test_upstream(monkeypatch: pytest.MonkeyPatch, error: Exception | None, health: int, login: int) -> None:
-    def ask(*_: Any) -> Any:
+    def ask(*_unused: Any) -> Any:
         if error:
             raise error
         return {"user": {"id": "user-1"}}
@@ -193,7 +193,7 @@ def start(**change: str) -> subprocess.Popen[str]:
 
 def test_refuses_to_start() -> None:
     with start(SUPABASE_SERVICE_KEY="your-supabase-service-role-key") as process:
-        output, _ = process.communicate(timeout=10)
+        output, _unused = process.communicate(timeout=10)
     assert process.returncode == 1
     assert "SUPABASE_SERVICE_KEY contains a placeholder value" in output
     assert "your-supabase-service-role-key" not in output
@@ -202,9 +202,10 @@ def test_refuses_to_start() -> None:
 def test_runs_and_stops() -> None:
     """Supabase is away, so it says 503 and which dependency it is; SIGTERM ends it with 0; no secret in the log."""
     port = free_port()
+    status, body = 0, dict[str, Any]()
     with start(PORT=str(port)) as process:
         try:
-            for _ in range(200):
+            for _unused in range(200):
                 try:
                     urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
                 except urllib.error.HTTPError as error:
@@ -215,7 +216,7 @@ def test_runs_and_stops() -> None:
                     time.sleep(0.05)
         finally:
             process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=10)
+        output, _errors = process.communicate(timeout=10)
     assert (status, body["status"], body["dependencies"]["supabase"]["status"]) == (503, "degraded", "down")
     assert process.returncode == 0
     assert "GET /health 503" in output

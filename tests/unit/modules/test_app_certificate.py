@@ -48,7 +48,7 @@ def test_check_mode_writes_nothing_and_asks_no_one(run: Run, tmp_path: Path, sta
 
 
 def test_check_mode_before_the_settings_are_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(_: str) -> Domain:
+    def missing(_unused: str) -> Domain:
         raise ConfigError("/etc/selfheal/domain/shop.json does not exist")
 
     monkeypatch.setattr(domain_config, "load", missing)
@@ -65,7 +65,7 @@ def test_a_certificate_that_is_not_due(run: Run, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_refusal_is_the_message(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> renewal.Renewed:
+    def refuse(*_unused: object) -> renewal.Renewed:
         raise renewal.DomainError("shop.example: no new certificate: the CA says: no")
 
     monkeypatch.setattr(renewal, "renew", refuse)

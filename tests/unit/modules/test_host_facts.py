@@ -83,11 +83,11 @@ def found(
         put = {"found": "{{ found | default({}) | combine({case: text}) }}"}
         tasks.append({"ansible.builtin.set_fact": put, "vars": {**given, "case": case, "text": text}})
 
-    for case, (read, _, _) in FOREIGN.items():
+    for case, (read, *_expected) in FOREIGN.items():
         message = "__docker_engine_foreign_messages[__docker_engine_facts.foreign] | default('')"
         given: dict[str, Any] = {"ansible_facts": {"selfheal_host": {"engine": read._asdict()}}}
         ask(case, given, "{{ [__docker_engine_version, " + message + "] }}")
-    for case, (distribution, release, said, _) in OFFERED.items():
+    for case, (distribution, release, said, _unused) in OFFERED.items():
         about = {"distribution": distribution, "distribution_major_version": release}
         given = {"ansible_facts": about, "__docker_engine_policy": {"stdout": said}}
         ask(case, given, "{{ [__docker_engine_offered, __docker_engine_compose_name] }}")

@@ -155,7 +155,7 @@ def test_prometheus_gets_metrics_or_an_error_without_an_engine(
     visitor.start()
     assert exporter.main() == 0
     visitor.join(10.0)
-    assert [status for status, _ in asked] == [200, 404, 503]
+    assert [status for status, _unused in asked] == [200, 404, 503]
     assert 'app="shop"' in asked[0][1]
     assert asked[1][1] == "try /metrics\n"
     assert asked[2][1] == "the Docker engine does not answer\n"

@@ -28,7 +28,7 @@ class Place:
     def _serve(self) -> None:
         while True:
             try:
-                there, _ = self.listener.accept()
+                there, _unused = self.listener.accept()
             except OSError:
                 return
             with there:

@@ -273,7 +273,7 @@ def test_a_release_from_elsewhere_is_not_corrected(world: World) -> None:
         return whole(*others, release={"id": release, "images": {}})
 
     world.check(env("first"))
-    for _ in range(2):
+    for _unused in range(2):
         report = world.check(env("second"), whole(), [ENDED], env("second"), correct=True)
         decided = {one["role"]: one["decision"] for one in report["findings"]}
         assert decided == {"app_env": "report", "watcher": "failed"}
@@ -302,6 +302,6 @@ def test_a_failure_ends_the_corrections_of_all_hosts(world: World) -> None:
 
 def test_a_failing_correction_is_tried_three_times(world: World) -> None:
     there = whole(differs("web1"))
-    for _ in range(3):
+    for _unused in range(3):
         assert decisions(world.check(there, whole(), [ENDED], there, correct=True)) == [("web1", "failed")]
     assert decisions(world.check(there, correct=True)) == [("web1", "escalate")]

@@ -71,7 +71,7 @@ def test_haproxy_asks_what_the_health_check_asks(health: dict[str, Any], asked: 
     wanted = asked.split(" ", 2)
     assert [method, target] == wanted[:2]
     for word in [wanted[2]] if "X-Probe" in asked else wanted[2].split():
-        name, _, value = word.partition("=")
+        name, _unused, value = word.partition("=")
         assert headers[name] == value
 
 

@@ -80,7 +80,7 @@ def rendered(
     folder = tmp_path_factory.mktemp("alerting")
     tasks: list[dict[str, Any]] = [{"ansible.builtin.include_vars": str(ROLE / "vars" / "main.yml")}]
     template = ROLE / "templates" / "alertmanager.yml.j2"
-    for case, (entry, *_) in CASES.items():
+    for case, (entry, *_unused) in CASES.items():
         shown = "{{ lookup('ansible.builtin.template', '" + str(template) + "') }}"
         put = "{{ rendered | default({}) | combine({case: text}) }}"
         given = {"alerting_receivers": [entry], "alerting_deadman_url": "", "case": case, "text": shown}
@@ -94,7 +94,7 @@ def rendered(
 
 @pytest.mark.parametrize("case", CASES)
 def test_errors_of_an_entry(case: str) -> None:
-    entry, expected, *_ = CASES[case]
+    entry, expected, *_unused = CASES[case]
     found = list(alerting.table_errors([entry]))
     assert len(found) == bool(expected), found
     assert expected in "".join(found)
@@ -102,7 +102,7 @@ def test_errors_of_an_entry(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_its_secret_is_validated_and_written_to_a_file_of_its_own(case: str) -> None:
-    entry, _, secret, _ = CASES[case]
+    entry, _expected, secret, _sent = CASES[case]
     found = receivers.secrets([entry], "", FOLDER)
     assert list(found["values"].values()) == ([secret] if secret else [])
     assert [one["name"] for one in found["variables"]] == list(found["values"])
@@ -138,7 +138,7 @@ def test_a_token_is_validated_once_and_written_for_each_receiver() -> None:
 
 @pytest.mark.parametrize("case", [name for name, case in CASES.items() if not case[1]])
 def test_alertmanagers_configuration(rendered: dict[str, str], case: str) -> None:
-    entry, _, secret, expected = CASES[case]
+    entry, _unused, secret, expected = CASES[case]
     shown = rendered[case]
     assert secret not in shown
     named = {one["name"]: one for one in yaml.safe_load(shown)["receivers"]}

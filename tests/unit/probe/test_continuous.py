@@ -71,7 +71,7 @@ def test_an_outage_is_measured(status: int) -> None:
 def test_requests_overlap_while_nothing_answers() -> None:
     with server() as (state, url):
         state["status"] = 0
-        ask, _ = continuous.asker(parse_checks([{"name": "health", "url": url}]), {}, timeout=1.0)
+        ask, _unused = continuous.asker(parse_checks([{"name": "health", "url": url}]), {}, timeout=1.0)
         with continuous.Prober(ask, rate=50) as watching:
             begun = watching.now()
             deadline = time.monotonic() + 20

@@ -74,7 +74,7 @@ class Staging:
         folder.mkdir(parents=True)
         (folder / "incident.json").write_text(json.dumps({**record, "seen": iso(NOW - 600), **more}))
 
-    def run(self, argv: list[str], _timeout: float, **_: Any) -> commands.Result:
+    def run(self, argv: list[str], _timeout: float, **_unused: Any) -> commands.Result:
         # The watcher's timer has been active since an hour after the boot.
         known = {
             "systemctl": "3600000000\n",
@@ -87,7 +87,7 @@ class Staging:
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Staging:
     it = Staging(tmp_path)
 
-    def read_engine(*_: Any) -> health_facts.EngineSays:
+    def read_engine(*_unused: Any) -> health_facts.EngineSays:
         instance = {"name": "web", "service": "web", "digest": IMAGE, "state": "running", "job_done": False}
         containers = cast(ContainerFacts, {"instances": [instance]})
         return health_facts.EngineSays({"answers": True, "kind": "", "reason": "", "version": ""}, containers)

@@ -125,7 +125,7 @@ def test_a_job_whose_container_was_pruned_is_not_missing() -> None:
 )
 def test_a_refusal_names_its_reason_and_the_fix(facts: dict[str, Any], reason: str, fix: str) -> None:
     (found,) = said(**facts)
-    reason_, _, todo = found.partition(". Do: ")
+    reason_, _unused, todo = found.partition(". Do: ")
     assert reason in reason_
     assert fix in todo
 

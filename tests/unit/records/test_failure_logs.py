@@ -35,7 +35,7 @@ def item(name: str, **facts: Any) -> Container:
     ],
 )
 def test_whose_log_is_shown(instances: list[Container], chosen: list[str]) -> None:
-    results = cast("list[CheckResult]", [{"ok": False, "port": 80}, {"ok": True, "port": 81}])
+    results = cast(list[CheckResult], [{"ok": False, "port": 80}, {"ok": True, "port": 81}])
     assert failure_logs.failed(instances, results) == chosen
 
 

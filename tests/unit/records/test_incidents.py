@@ -67,7 +67,7 @@ def test_an_incident_dated_in_the_future_is_removed_with_its_neighbours(tmp_path
     ahead = it.numbered(NOW + 4000 * DAY)
     it.numbered(NOW - 200 * DAY)
     # The newest stay, whatever their dates.
-    fresh = [it.numbered(NOW - 50 * DAY) for _ in range(incidents.KEPT)]
+    fresh = [it.numbered(NOW - 50 * DAY) for _unused in range(incidents.KEPT)]
     incidents.forget(it.folder, 250 * DAY, NOW)
     assert old not in it.names()
     assert ahead in it.names()

@@ -131,7 +131,7 @@ class World:
             return "refused"
         return "status" if self.now - one.started < one.replays else ""
 
-    def run_checks(self, checks: list[Check], _values: Any, seconds: float, *_: Any, **__: Any) -> dict[str, Any]:
+    def run_checks(self, checks: list[Check], _values: Any, seconds: float, *_unused: Any, **__: Any) -> dict[str, Any]:
         until = self.now + seconds
         while True:
             kind, status = self.answer()
@@ -283,7 +283,7 @@ class Project(docker_project.Project):
     def unpause(self, containers: Sequence[str]) -> None:
         self.world.start("unpause", containers)
 
-    def up(self, build: bool = False, recreate: bool = False, *_: Any, **__: Any) -> commands.Result:
+    def up(self, build: bool = False, recreate: bool = False, *_unused: Any, **__: Any) -> commands.Result:
         down = [one.name for one in self.world.all() if recreate or one.state != "running"]
         return self.world.start("up", down, 2.0)
 
@@ -325,8 +325,7 @@ def _simulate(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
     monkeypatch.setattr(procfs, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0))
     monkeypatch.setattr(procfs, "disk", lambda _: [])
     monkeypatch.setattr(procfs, "stopped", lambda *_, **__: False)
-    ages = lambda pid: world.now - list(world.all())[pid - 1].started  # noqa: E731
-    monkeypatch.setattr(procfs, "age", ages)
+    monkeypatch.setattr(procfs, "age", lambda pid: world.now - list(world.all())[pid - 1].started)
     monkeypatch.setattr(procfs, "cpu_time", lambda: procfs.CpuTime(0, 0, 0, 0.0))
     monkeypatch.setattr(procfs, "oom_kills", lambda: 0)
     monkeypatch.setattr(timers, "read", lambda _: {})
@@ -440,7 +439,7 @@ def test_evidence_of_each_suspected_service_is_kept_before_its_restart(
     # Only the collection of evidence lists the processes of a container.
     kept: dict[str, int] = {}
 
-    def top(_: Any, container: str, *__: Any) -> str:
+    def top(_unused: Any, container: str, *__: Any) -> str:
         kept.setdefault(container, world.services[container].starts)
         return "1 python3"
 

@@ -155,7 +155,7 @@ def test_there_are_never_more_attempts_than_the_policy_allows(steps: Any, availa
         now += pause + (decision.seconds if decision.kind == "wait" else 0.0)
         if decision.kind == "wait":
             assert decision.seconds > 0
-    touched = [at for at, remedy, _ in done if remedy in TOUCHING]
+    touched = [at for at, remedy, _unused in done if remedy in TOUCHING]
     for at in touched:
         assert len([other for other in touched if at <= other < at + POLICY.window]) <= POLICY.attempts
 
@@ -165,7 +165,7 @@ def test_remedies_that_never_help_end_in_an_escalation(cause: str, available: se
     """The escalation comes after a limited number of remedies. No remedy follows it at once."""
     tried: list[str] = []
     attempts: list[Attempt] = []
-    for _ in range(2 * len(EVERY)):
+    for _unused in range(2 * len(EVERY)):
         decision = decide(cause, Situation("i", tried, attempts), available, POLICY)
         if decision.kind == "escalate":
             after = decide(cause, Situation("i", tried, attempts, escalated=True), available, POLICY)

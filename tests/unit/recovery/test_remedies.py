@@ -40,7 +40,7 @@ class Host:
         self.ran: list[str] = []
         self.delete = os.unlink
 
-    def run(self, argv: list[str], _timeout: float, **_: Any) -> commands.Result:
+    def run(self, argv: list[str], _timeout: float, **_unused: Any) -> commands.Result:
         self.ran.append(" ".join(argv))
         self.free += next((size for words, size in self.gives.items() if words in self.ran[-1]), 0)
         return commands.Result(0, "", "")
@@ -124,7 +124,7 @@ def test_which_services_are_restarted(
 ) -> None:
     done: list[str] = []
 
-    def restart(_: Any, containers: list[str]) -> commands.Result:
+    def restart(_unused: Any, containers: list[str]) -> commands.Result:
         done.extend(containers)
         return commands.Result(0, "", "")
 
@@ -213,11 +213,11 @@ def test_a_service_is_recreated_with_the_command_of_a_deploy(
     """`up --no-deps web` omits the dependencies from its configuration, so the next deploy would recreate it again."""
     done: list[tuple[str, Any]] = []
 
-    def up(_: Any, **given: Any) -> commands.Result:
+    def up(_unused: Any, **given: Any) -> commands.Result:
         done.append(("up", given))
         return commands.Result(0, "", "")
 
-    def remove(_: Any, ids: list[str], _grace: float) -> commands.Result:
+    def remove(_unused: Any, ids: list[str], _grace: float) -> commands.Result:
         done.append(("remove", ids))
         return commands.Result(0, "", "")
 
@@ -246,7 +246,7 @@ def test_a_database_in_a_crash_loop_gets_a_short_stop_timeout(
     graces: list[float | None] = []
     gone_on: list[str] = []
 
-    def remove(_: Any, _ids: list[str], given: float | None) -> commands.Result:
+    def remove(_unused: Any, _ids: list[str], given: float | None) -> commands.Result:
         graces.append(given)
         return commands.Result(0, "", "")
 
@@ -308,7 +308,7 @@ def test_a_container_that_cannot_be_removed_is_not_recreated(monkeypatch: pytest
             attempt()
     assert up == []
 
-    def late(*_: Any, **__: Any) -> commands.Result:
+    def late(*_unused: Any, **__: Any) -> commands.Result:
         there.clear()
         return stuck
 
@@ -326,7 +326,7 @@ def test_a_recovery_builds_only_images_that_were_built_on_this_host(
     """A host that gets promoted images may still have the source of another release."""
     done: list[bool] = []
 
-    def up(_: Any, build: bool = False, **__: Any) -> commands.Result:
+    def up(_unused: Any, build: bool = False, **__: Any) -> commands.Result:
         done.append(build)
         return commands.Result(0, "", "")
 
@@ -367,7 +367,7 @@ class Images:
         release_store.record(paths.directory, {**good, **rest})
         release_store.mark_last_good(paths.directory, "r1")
 
-    def run(self, argv: list[str], _timeout: float, **_: Any) -> commands.Result:
+    def run(self, argv: list[str], _timeout: float, **_unused: Any) -> commands.Result:
         absent = commands.Result(1, "", f"Error response from daemon: No such image: {argv[-1]}")
         if argv[1] == "pull":
             self.pulled.append(argv[-1])
@@ -383,7 +383,7 @@ class Images:
         found = argv[-1] if argv[-1] in self.ids else self.names.get(argv[-1], "")
         return commands.Result(0, f"{found}\n", "") if found else absent
 
-    def up(self, **_: Any) -> commands.Result:
+    def up(self, **_unused: Any) -> commands.Result:
         self.items.append({**instance("web"), "id": "web-2", "digest": self.names["shop-web"]})
         return commands.Result(0, "", "")
 
@@ -468,14 +468,14 @@ class WithJob:
     def __init__(self, job: list[dict[str, Any]]) -> None:
         self.items, self.started, self.removed = [*job, container("web", "exited")], list[str](), list[str]()
 
-    def put_back_images(self, _: Any) -> commands.Result:
+    def put_back_images(self, _unused: Any) -> commands.Result:
         return commands.Result(0, "", "")
 
     def config(self) -> dict[str, Any]:
         condition = {"condition": "service_completed_successfully"}
         return {"services": {"web": {"depends_on": {"migrate": condition}}, "migrate": {}}}
 
-    def up(self, start: bool = True, **_: Any) -> commands.Result:
+    def up(self, start: bool = True, **_unused: Any) -> commands.Result:
         assert not start, "Compose would run the job again"
         if not any(item["service"] == "migrate" for item in self.items):
             self.items.append(container("migrate", "created"))

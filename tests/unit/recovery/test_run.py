@@ -86,7 +86,7 @@ class World:
     def alive(self) -> bool:
         return self.container is not None and self.container["KEY"] == self.accepts
 
-    def probe(self, *_: Any, **__: Any) -> dict[str, Any]:
+    def probe(self, *_unused: Any, **__: Any) -> dict[str, Any]:
         kind = ("timeout" if self.hangs else None) if self.alive else "refused"
         rows = [("health", "health", kind), ("page", "frontend", "refused" if self.page_down else None)]
         results = [
@@ -157,7 +157,7 @@ class Project(docker_project.Project):
         self.world.container = None
         return commands.Result(0, "", "")
 
-    def up(self, build: bool = False, *_: Any, **__: Any) -> commands.Result:
+    def up(self, build: bool = False, *_unused: Any, **__: Any) -> commands.Result:
         self.world.acts.append("build" if build else "up")
         if self.world.broken_up or (build and self.world.broken_build):
             return commands.Result(1, "", "cannot start")
@@ -287,7 +287,7 @@ def test_an_immutable_env_is_tried_once_and_the_next_step_names_the_command(
     assert (record["next_step"], record["hold"]) == (outcome["next_step"], command)
     assert world.read() == "KEY=your-key-here\n"
     if values is None:
-        assert [look()["remedies"] for _ in range(3)] == [[], [], []]
+        assert [look()["remedies"] for _unused in range(3)] == [[], [], []]
     flags = 0
     assert look()["healthy"]
     assert dotenv.parse(world.read()) == {"KEY": GOOD}
@@ -305,7 +305,7 @@ def test_an_env_that_is_no_longer_immutable_is_written_also_while_users_are_serv
         world.now += 20.0
         return recover(world, watch=recovery.Watch(Policy(), health_facts.Seen(), moment(world.now, world.now)))
 
-    assert [look()["healthy"] for _ in range(3)] == [False, False, False]
+    assert [look()["healthy"] for _unused in range(3)] == [False, False, False]
     flags = 0
     assert look()["healthy"]
 
@@ -564,7 +564,7 @@ def test_a_kill_before_the_end_of_an_incident_opens_no_second_one(
         watch = recovery.Watch(Policy(), health_facts.Seen(answer, passed=passed), failed)
         return recovery.recover(world.app, clock=clock, watch=watch)
 
-    def killed(*_: Any) -> list[dict[str, Any]]:
+    def killed(*_unused: Any) -> list[dict[str, Any]]:
         kill = {"container": "shop-web-1", "limit_bytes": 1, "peak_bytes": 1, "line": ""}
         return [{**kill, "seconds": clock.now() - died}]
 
@@ -599,7 +599,7 @@ def test_an_incident_gets_the_cause_that_is_found_later(world: World, monkeypatc
     world.deploy(GOOD)
     world.hangs = True
 
-    def gone(*_: Any) -> str:
+    def gone(*_unused: Any) -> str:
         world.container, world.hangs = None, False
         raise remedies.RemedyError("the container is gone")
 
@@ -613,7 +613,7 @@ def test_an_incident_gets_the_cause_that_is_found_later(world: World, monkeypatc
         "hung",
         "container_missing",
     ]
-    memory, _ = state.load(world.app.paths.state, world.app.paths.spare)
+    memory, _unused = state.load(world.app.paths.state, world.app.paths.spare)
     assert {one["alert"]["labels"]["cause"] for one in memory["outbox"]} == {"hung"}
 
 
@@ -706,11 +706,11 @@ def test_a_missing_bridge_is_recreated_by_the_second_remedy(
     world.deploy(GOOD)
     world.container = None
 
-    def up(*_: Any) -> str:
+    def up(*_unused: Any) -> str:
         world.now += took
         raise remedies.RemedyError("docker compose up: could not find bridge br-1")
 
-    def rebuild_network(*_: Any) -> str:
+    def rebuild_network(*_unused: Any) -> str:
         world.container = {"KEY": GOOD}
         return "the network was rebuilt"
 
@@ -753,7 +753,7 @@ def test_a_deploy_that_was_killed_is_rolled_back_before_the_first_remedy(
     marker = Path(world.app.paths.rollout)
     marker.write_text('{"before": ["1"]}', encoding="utf-8")
 
-    def clean_up(app: App, *_: Any) -> bool:
+    def clean_up(app: App, *_unused: Any) -> bool:
         world.acts.append(f"rolled back {Path(app.paths.rollout).name}")
         if fails:
             raise engine.EngineError("no answer")
@@ -1095,7 +1095,7 @@ def test_evidence_from_before_a_remedy_is_not_overwritten(world: World, monkeypa
     world.deploy(GOOD)
     world.hangs = True
 
-    def inspect(*_: Any) -> str:
+    def inspect(*_unused: Any) -> str:
         if not world.acts:
             raise engine.EngineError("no answer in time")
         return "[]"
@@ -1146,7 +1146,7 @@ def test_only_a_container_of_the_app_ends_the_wait(
     """A failed job that a person ran must not roll back the deploy of an app that starts slowly."""
     asked: list[float] = []
 
-    def ask(*_: Any) -> dict[str, Any]:
+    def ask(*_unused: Any) -> dict[str, Any]:
         asked.append(world.now)
         world.now += 2.0
         return {"ok": len(asked) == 6}

@@ -109,7 +109,7 @@ class World:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         return text.partition('selfheal_users_served{app="shop"} ')[2][:1]
 
-    def run_checks(self, checks: list[Check], *_: Any) -> dict[str, Any]:
+    def run_checks(self, checks: list[Check], *_unused: Any) -> dict[str, Any]:
         self.asked.append(checks)
         return answer(self.answers.pop(0) if self.answers else self.always, checks)
 
@@ -200,7 +200,7 @@ def test_a_later_check_that_hangs_is_not_excused_by_the_first(world: World, monk
     monkeypatch.setattr(watcher, "Overdue", AtOnce)
     late = {"name": "data", "ok": False, "kind": "timeout", "status": None, "reason": "late", "seconds": 2.0}
 
-    def run_checks(checks: list[Check], *_: Any) -> dict[str, Any]:
+    def run_checks(checks: list[Check], *_unused: Any) -> dict[str, Any]:
         good = answer("", checks)
         if len(checks) == 1:
             return good
@@ -324,7 +324,7 @@ def test_a_process_that_holds_the_lock_for_long_in_an_outage_is_reported(
     monkeypatch.setattr(watcher, "recover", recover)
     world.always = "refused"
     world.turns(it, watcher.WORKS_SECONDS * 2)
-    assert [watch.held for _, watch in world.recoveries] == ["the lock is held by pid 7 (deploy shop)"]
+    assert [watch.held for _unused, watch in world.recoveries] == ["the lock is held by pid 7 (deploy shop)"]
 
 
 def test_the_time_that_a_process_holds_the_lock_is_counted_for_each_outage(
@@ -337,7 +337,7 @@ def test_the_time_that_a_process_holds_the_lock_is_counted_for_each_outage(
     it.next_timers = float("inf")
     for world.always in ("refused", "", "refused"):
         world.turns(it, watcher.WORKS_SECONDS * 0.7)
-    assert {watch.held for _, watch in world.recoveries} == {""}
+    assert {watch.held for _unused, watch in world.recoveries} == {""}
 
 
 BALANCED = {"service": "web", "instances": 2, "first_port": 18000, "ports": [80]}
@@ -401,7 +401,7 @@ def test_a_stopped_engine_is_noticed_while_the_app_answers(world: World, monkeyp
 
     monkeypatch.setattr(watcher, "recover", recover)
     world.turns(it, 4)
-    assert [watch.seen.probe["ok"] for _, watch in world.recoveries] == [True]
+    assert [watch.seen.probe["ok"] for _unused, watch in world.recoveries] == [True]
 
 
 def test_when_a_service_is_stopped_the_watcher_does_not_wait_for_the_app(world: World) -> None:
@@ -409,7 +409,7 @@ def test_when_a_service_is_stopped_the_watcher_does_not_wait_for_the_app(world: 
     world.wrong, world.always = {"app": service_watch.STOPPED}, "timeout"
     world.watcher().turn()
     assert [check.timeout for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
-    assert [watch.seen.probe["brief"] for _, watch in world.recoveries] == [True]
+    assert [watch.seen.probe["brief"] for _unused, watch in world.recoveries] == [True]
 
 
 @pytest.mark.parametrize("why", ["paused", "an incident is open"])
@@ -418,7 +418,10 @@ def test_while_a_service_stays_stopped_the_watcher_waits_for_a_slow_app(
 ) -> None:
     """An answer after 0.6 s serves users, whatever has happened to another service."""
     brief = watcher.RESUME_SECONDS
-    slow = lambda checks, *_: answer("timeout" if checks[0].timeout == brief else "", checks)  # noqa: E731
+
+    def slow(checks: list[Check], *_unused: Any) -> dict[str, Any]:
+        return answer("timeout" if checks[0].timeout == brief else "", checks)
+
     monkeypatch.setattr(probe, "run_checks", slow)
     world.wrong = {"worker": service_watch.STOPPED}
     it = world.watcher()
@@ -449,7 +452,7 @@ def test_healthy_instances_without_traffic_start_two_recoveries_in_a_minute(
     monkeypatch.setattr(haproxy, "serving", lambda _paths: 0)
     world.turns(world.watcher(balancer=BALANCED), 61)
     assert len(world.recoveries) == 2
-    assert [watch.seen.lacks for _, watch in world.recoveries] == [1.0, health_facts.DISAGREES_SECONDS]
+    assert [watch.seen.lacks for _unused, watch in world.recoveries] == [1.0, health_facts.DISAGREES_SECONDS]
 
 
 def test_a_new_watcher_knows_when_the_app_answered_last(world: World) -> None:
@@ -511,12 +514,12 @@ def test_a_kill_is_reported_when_a_missing_instance_started_the_recovery(
 def test_further_kills_are_reported_together_a_little_later(world: World) -> None:
     """The kernel counts the kills of all apps on the host. A request to the engine after each one would be too many."""
     it = world.watcher()
-    for _ in range(4):
+    for _unused in range(4):
         world.oom_kills += 1
         world.turns(it, 1)
     assert len(world.recoveries) == 1
     world.turns(it, watcher.OTHERS_SECONDS)
-    (_, (at, watch)) = world.recoveries
+    (_unused, (at, watch)) = world.recoveries
     # The second recovery covers all kills since the first recovery.
     assert watch.seen.passed >= at - world.recoveries[0][0] - 1
     world.turns(it, 60)
@@ -564,7 +567,7 @@ def test_old_check_results_are_not_reported(world: World, capsys: pytest.Capture
     """Each failed turn writes a note, but has no new check results."""
     it = world.watcher()
     it.turn()
-    for _ in range(9):
+    for _unused in range(9):
         world.now += 9.0
         it.stumbled(ValueError())
     assert watcher_note.read_note(world.config(), world.clock)["alive"]
@@ -712,7 +715,7 @@ def test_a_service_that_no_check_covers_is_recovered(world: World) -> None:
     world.turns(it, 5)
     world.wrong = {"worker": "is exited"}
     world.turns(it, 1)
-    [(_, watch)] = world.recoveries
+    [(_unused, watch)] = world.recoveries
     assert watch.seen.services
     assert watch.seen.probe["ok"]
 
@@ -888,7 +891,7 @@ def test_the_alert_for_a_timer_stays_until_the_timer_was_checked(world: World, m
     monkeypatch.setattr(it, "_post", lambda _: True)
     it.turn()
     assert len(asked) == 1, "at once: the timer may run again"
-    memory, _ = state.load(it.app.paths.state, it.app.paths.spare)
+    memory, _unused = state.load(it.app.paths.state, it.app.paths.spare)
     assert [one["end"] for one in memory["outbox"] if one["alert"]["labels"]["alertname"] == alert_messages.TIMER] == [
         None
     ]

@@ -39,7 +39,7 @@ class Host:
         self.fails, self.closed, self.check, self.sessions, self.now = "", "", "L7OK", 0, 0.0
         self.units: dict[str, list[str]] = {}
 
-    def run(self, argv: list[str], *_: Any, **__: Any) -> Result:
+    def run(self, argv: list[str], *_unused: Any, **__: Any) -> Result:
         line = " ".join(argv)
         self.ran.append(list(argv))
         if self.fails and self.fails in line:
@@ -80,7 +80,7 @@ class Host:
         return Clock(self.tick, self.tick, lambda seconds: void(self.tick(seconds)))
 
 
-def void(_: Any) -> None:
+def void(_unused: Any) -> None:
     pass
 
 

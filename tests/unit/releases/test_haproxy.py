@@ -52,7 +52,7 @@ class HAProxy:
     def _serve(self) -> None:
         while True:
             try:
-                connection, _ = self.listener.accept()
+                connection, _unused = self.listener.accept()
             except OSError:
                 return
             with connection:
@@ -264,7 +264,7 @@ class Host:
             return f"config : parsing [{damaged[0]}:3] : unknown keyword 'damaged'"
         return f"Binding [{self.path('selfheal/blog.cfg')}:3]: cannot bind socket" if self.taken else ""
 
-    def run(self, argv: list[str], *_: Any) -> commands.Result:
+    def run(self, argv: list[str], *_unused: Any) -> commands.Result:
         self.ran.append(argv)
         if argv[0] == "haproxy":
             return commands.Result(int(bool(self.error([Path(one) for one in argv if "/" in one]))), "", "")

@@ -38,7 +38,7 @@ def described(role: str) -> Iterator[str]:
     texts = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "roles" / role).glob("[tv]a*/*.yml")]
     for found in re.findall(r"^\s*(?:- )?(?:path|dest): (.+)$", "\n".join(texts), re.MULTILINE):
         text = re.sub(r"^&\w+ ", "", found.strip()).strip('"')
-        for _ in range(5):
+        for _unused in range(5):
             text = _NAME.sub(lambda match: _value(variables, match), text)
         # The exporters' files are named in code.
         if text.startswith("/") and "*" not in text and "__monitoring_exporters[" not in text:

@@ -74,11 +74,11 @@ class Host:
         path.write_text("x", encoding="utf-8")
         return path
 
-    def command(self, argv: Sequence[str], *_: Any, **__: Any) -> commands.Result:
+    def command(self, argv: Sequence[str], *_unused: Any, **__: Any) -> commands.Result:
         self.ran.append(argv)
         return commands.Result(0, "\n".join(self.images) if "images" in argv else "", "")
 
-    def switch(self, app: App, *_: Any) -> None:
+    def switch(self, app: App, *_unused: Any) -> None:
         # The watcher still takes care of the app: killed here, the app is as it was.
         assert (self.root / "etc/selfheal" / f"{app.name}.json").exists()
         assert not [argv for argv in self.ran if "disable" in argv]
@@ -157,7 +157,7 @@ def test_it_does_not_run_next_to_a_backup(host: Host) -> None:
 def test_an_app_that_does_not_run_from_its_own_files_stays_as_it_is(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: Any) -> None:
+    def fails(*_unused: Any) -> None:
         raise switch.SwitchError("web exited with 1")
 
     monkeypatch.setattr(switch, "to_own_files", fails)

@@ -54,7 +54,7 @@ class World:
         monkeypatch.setattr(health_facts, "ask", lambda *_: {"ok": not self.summary, "summary": self.summary})
         monkeypatch.setattr(last_good, "bring_back", lambda *_: "It serves again.")
 
-    def _create(self, _project: Any, _plan: Any, services: list[str], **_: Any) -> str:
+    def _create(self, _project: Any, _plan: Any, services: list[str], **_unused: Any) -> str:
         (service,) = services
         if service == self.fails:
             raise EngineError(f"{service} cannot be created")

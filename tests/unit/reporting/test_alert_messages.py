@@ -209,7 +209,9 @@ LABELS = [
 
 
 @pytest.mark.parametrize(
-    ("alert", "labels"), LABELS, ids=[alert["labels"]["alertname"] + alert["labels"]["severity"] for alert, _ in LABELS]
+    ("alert", "labels"),
+    LABELS,
+    ids=[alert["labels"]["alertname"] + alert["labels"]["severity"] for alert, _unused in LABELS],
 )
 def test_labels_are_what_the_routes_go_by(alert: Alert, labels: tuple[str, ...]) -> None:
     assert alert["labels"] == {

@@ -90,7 +90,7 @@ def test_nothing_is_lost_and_all_comes_in_its_order(events: list[tuple[str, Any]
             make = alert_messages.escalated if what == "escalate" else alert_messages.resolved
             host.add(make(record(number=which, at=host.now), "en"))
     host.manager.up = True
-    for _ in range(12):
+    for _unused in range(12):
         host.turn(pace)
     for which, phases in expected.items():
         identity = record(number=which)["id"]
@@ -98,7 +98,7 @@ def test_nothing_is_lost_and_all_comes_in_its_order(events: list[tuple[str, Any]
         wanted = [(f"SelfhealIncident {identity}", "firing")]
         wanted += [(f"SelfhealEscalated {identity}", "firing")] if "escalate" in phases else []
         assert found[: len(wanted)] == wanted
-        ends = sorted((name, "resolved") for name, _ in wanted) if "resolve" in phases else []
+        ends = sorted((name, "resolved") for name, _unused in wanted) if "resolve" in phases else []
         assert sorted(found[len(wanted) :]) == ends
     assert len(host.outbox) == sum(
         1 + ("escalate" in phases) for phases in expected.values() if "resolve" not in phases
@@ -133,7 +133,7 @@ def test_what_fires_is_posted_every_minute_and_holds_for_five() -> None:
     host.add(alert_messages.opened(record(), "en"))
     host.add(alert_messages.watchdog("shop", "web1"))
     seen = []
-    for _ in range(125):
+    for _unused in range(125):
         host.now += 1
         sent = alert_outbox.due(host.outbox, host.now)
         seen += [(host.now - NOW, post["labels"]["alertname"], post["endsAt"]) for post in sent]

@@ -47,7 +47,7 @@ def test_a_month_that_has_not_begun() -> None:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "bar"),
+    ("minutes", "shown"),
     [
         ({"up": 1440}, ("up", 0, 0, 86400, 0)),
         ({"up": 1439, "down": 1}, ("down", 60, 0, 86340, 0)),
@@ -59,10 +59,10 @@ def test_a_month_that_has_not_begun() -> None:
     ],
     ids=["up", "a minute down", "degraded for a moment", "degraded", "half of it seen", "hardly seen", "not seen"],
 )
-def test_bar(minutes: dict[str, float], bar: tuple[Any, ...]) -> None:
+def test_bar(minutes: dict[str, float], shown: tuple[Any, ...]) -> None:
     counts = {state: {int(MAY): count} for state, count in minutes.items()}
     [one] = slo_queries.bars(MAY, 1, counts, NOW)
-    assert tuple(one.values()) == ("2025-05-01", *bar)
+    assert tuple(one.values()) == ("2025-05-01", *shown)
 
 
 def test_the_day_that_goes_on_and_those_to_come() -> None:

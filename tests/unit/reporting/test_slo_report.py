@@ -16,7 +16,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.reporting impor
 MAY, JUNE = 1746057600.0, 1748736000.0
 NOW = JUNE + slo_queries.DAY
 MONTH = slo_queries.month("2025-05", NOW)
-GOALS = {name: default for name, (default, _, _) in slo_report.GOALS.items()}
+GOALS = {name: default for name, (default, *_unused) in slo_report.GOALS.items()}
 ABOUT: slo_report.About = {"app": "shop", "host": "web1", "language": "en"}
 FIGURES = {"failed_minutes": 20.0, "response_seconds": 0.12}
 
@@ -95,8 +95,8 @@ def test_the_page(language: str) -> None:
     page = slo_report.markdown(report)
     assert "99.893 %" in page, "40320 minutes were seen, and 43 of them it was down"
     assert "120 ms" in page
-    bar = page.partition("`")[2].partition("`")[0]
-    assert bar == "█▂" + "█" * 26 + "···"
+    drawn = page.partition("`")[2].partition("`")[0]
+    assert drawn == "█▂" + "█" * 26 + "···"
     for row in ("| 2025-05-02 | 43", "| 2025-05-29 … 2025-05-31 |", "20250505T020000Z-hung", "20250506T020000Z-hung"):
         assert row in page
     for line in (one for one in page.splitlines() if one.startswith("|")):

@@ -104,7 +104,7 @@ def test_the_newest_few_incidents_are_shown_and_the_rest_on_a_click(
 ) -> None:
     records = [incident(id=f"number {at}", seen=f"2025-05-{27 - at % 27:02}T11:00:00Z") for at in range(count)]
     text = page(build(incidents=records), language)
-    open_part, _, behind = text.partition("<details>")
+    open_part, _unused, behind = text.partition("<details>")
     found = [re.findall(r'data-incident="number (\d+)"', part) for part in (open_part, behind)]
     assert found == [[str(at) for at in range(shown)], [str(at) for at in range(shown, shown + hidden)]]
     assert (f"<summary>{more.format(hidden)}</summary>" in text) == bool(hidden)
@@ -329,12 +329,12 @@ def test_hostile_names_stay_text(language: str) -> None:
     ]
     assert [
         attributes
-        for _, attributes in checked.seen
+        for _unused, attributes in checked.seen
         if any(key == "style" or key.startswith("on") for key in attributes)
     ] == []
     assert all(
         str(attributes["href"]).startswith(("./?", "icon.svg", "page.css"))
-        for _, attributes in checked.seen
+        for _unused, attributes in checked.seen
         if "href" in attributes
     )
     block = re.search(r'id="data">(.*?)</script>', text)

@@ -144,7 +144,7 @@ def test_a_request_for_another_host_name_is_refused(server: tuple[int, list[str]
 def test_without_prometheus_it_says_so(server: tuple[int, list[str]], tmp_path: Path) -> None:
     settings = {"app": "shop", "host": "web1", "directory": str(tmp_path), "language": "en", "prometheus": 1}
     (tmp_path / "page" / "shop.json").write_text(json.dumps(settings), encoding="utf-8")
-    status, _, body = get(server[0], "/")
+    status, _unused, body = get(server[0], "/")
     assert status == 200
     assert b"Prometheus does not answer" in body
     assert b'data-state="unknown"' in body

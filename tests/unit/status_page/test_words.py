@@ -18,7 +18,7 @@ def test_both_languages_say_the_same() -> None:
     assert list(english) == list(korean)
 
     def gaps(text: str) -> set[str]:
-        return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+        return {name for _text, name, _format, _conversion in string.Formatter().parse(text) if name}
 
     assert [key for key in english if gaps(english[key]) != gaps(korean[key])] == []
 

@@ -237,11 +237,14 @@ def test_a_run_that_was_killed_is_completed(written: int, where: run.Place, monk
             raise Killed
         atomic_write(path, *given, **named)
 
+    def run_init(*_: Any) -> None:
+        raise Killed
+
     with monkeypatch.context() as patched:
         patched.setattr(run, "_require_accepted", lambda *_: None)
         patched.setattr(receive, "atomic_write", write)
         patched.setattr(os, "unlink", lambda _path: None)
-        patched.setattr(init, "run", lambda *_: (_ for _ in ()).throw(Killed))
+        patched.setattr(init, "run", run_init)
         with pytest.raises(Killed):
             prepare(adoption(), where)
     assert list(prepare(adoption(), where).to_do) == []

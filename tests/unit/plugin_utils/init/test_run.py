@@ -336,7 +336,7 @@ def test_an_invalid_answer_is_explained_and_after_three_the_default_is_taken(tmp
     put(tmp_path, {"compose.yaml": COMPOSE, ".env": "TOKEN=changeme\n"})
     person = Person({"TOKEN": ["changeme", "<token>", "xxxx", secret("late")]})
     assert init(ask=person).missing == ["TOKEN"]
-    questions = [question for question, _ in person.asked if "TOKEN" in question]
+    questions = [question for question, _unused in person.asked if "TOKEN" in question]
     assert [question.startswith("Not taken: placeholder: ") for question in questions] == [False, True, True]
 
 
@@ -345,7 +345,7 @@ def test_an_answer_is_of_the_kind_that_the_name_says(tmp_path: Path, init: Init)
     put(tmp_path, {"compose.yaml": COMPOSE, ".env": "STRIPE_KEY=changeme\nDATABASE_URL=changeme\n"})
     person = Person({"STRIPE_KEY": ["sk_live_short"], "DATABASE_URL": ["mysql://shop:kD8vq2Z@db/shop"]})
     assert init(ask=person).missing == ["STRIPE_KEY", "TOKEN"]
-    assert any(question.startswith("Not taken: ") and "STRIPE_KEY" in question for question, _ in person.asked)
+    assert any(question.startswith("Not taken: ") and "STRIPE_KEY" in question for question, _unused in person.asked)
     rows = yaml.safe_load((tmp_path / "deploy/group_vars/all/variables.yml").read_text())["app_env_variables"]
     assert [row["kind"] for row in rows] == ["stripe_key", "mysql_dsn", "token"]
 
