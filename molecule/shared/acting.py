@@ -50,7 +50,7 @@ def fetching(address: str) -> str:
 
     It costs a tenth of the CPU time of Python's start, and some tests ask a hundred times.
     """
-    port, _, path = address.partition("/")
+    port, _unused, path = address.partition("/")
     asked = f'printf "GET /%s HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n" "{path}" >&3'
     answer = 'read -r _ status _ <&3 && [ "$status" = 200 ] && sed "1,/^\\r$/d" <&3'
     return f"bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port} && {asked} && {answer}'"

@@ -20,7 +20,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Print the text, and return its lines for callbacks that write results elsewhere."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, given = self.validate_argument_spec(argument_spec=SPEC)
+        _unused, given = self.validate_argument_spec(argument_spec=SPEC)
         text = str(given["text"]).rstrip("\n")
         self._display.display(f"\n{text}\n")
         return {**result, "changed": False, "msg": text.splitlines()}

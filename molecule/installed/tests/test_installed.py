@@ -21,11 +21,11 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[3]
 ADDRESS = "172.30.57.81"
 LETTERS = REPOSITORY / "molecule/multi-service/project"
-TOKEN, PASSWORD, BACKUP_PASSWORD = (secrets.token_hex(16) for _ in range(3))
+TOKEN, PASSWORD, BACKUP_PASSWORD = (secrets.token_hex(16) for _unused in range(3))
 # What only a clone has. A line of Ansible's that names the file of a task is not ours.
 OF_A_CLONE = re.compile(
-    r"playbooks/\w+\.yml|\bmake (?:setup|lab|demo|test|clean|docs)\b|inventory/(?:lab|production|staging)|requirements/|"
-    + re.escape(str(REPOSITORY))
+    r"playbooks/\w+\.yml|\bmake (?:setup|lab|demo|test|clean|docs)\b|inventory/(?:lab|production|staging)|"
+    r"requirements/|" + re.escape(str(REPOSITORY))
 )
 OF_ANSIBLE = re.compile(r"^(?:included: |Origin: |\[ERROR\]: .* Origin: )")
 

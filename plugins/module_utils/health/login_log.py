@@ -123,7 +123,7 @@ def as_server(log: str, now: float, kind: str) -> Refusal | None:
 def _last(log: str, now: float, before: float, patterns: dict[str, re.Pattern[str]]) -> Refusal | None:
     found: Refusal | None = None
     for line in log.splitlines():
-        at, _, text = line.partition(" ")
+        at, _unused, text = line.partition(" ")
         age = seconds_since(at, now)
         if age is None or age > LATELY_SECONDS + before:
             continue

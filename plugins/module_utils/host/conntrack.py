@@ -117,7 +117,7 @@ def _answers(connection: socket.socket) -> Iterator[bytes]:
     while True:
         data = connection.recv(1 << 17)
         while data:
-            length, kind, _, _, _ = _HEADER.unpack_from(data)
+            length, kind, _unused, _unused, _unused = _HEADER.unpack_from(data)
             message, data = data[_HEADER.size : length], data[(length + 3) & ~3 :]
             if kind == _ERROR and (code := -struct.unpack_from("=i", message)[0]):
                 raise OSError(code, os.strerror(code))

@@ -39,13 +39,13 @@ class Kernel:
         self.deleted: list[str] = []
         self.answers: list[bytes] = []
 
-    def __call__(self, *_: Any) -> Kernel:
+    def __call__(self, *_unused: Any) -> Kernel:
         return self
 
     def __enter__(self) -> Kernel:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         assert self.answers == []
 
     def settimeout(self, _seconds: float) -> None:

@@ -392,7 +392,7 @@ def test_a_refused_login_is_no_reason_to_restart_what_would_log_in_alike(
     assert (record["about"], record["escalated"]) == ("shop@PostgreSQL", True)
     assert runs_with not in json.dumps(record)
     # What does not run is started now and then: the password may be right by now. Nothing else is touched.
-    assert [names(watch(world)) for _ in range(2)] == [["up"] if state == "exited" else []] * 2
+    assert [names(watch(world)) for _unused in range(2)] == [["up"] if state == "exited" else []] * 2
     world.accepts = world.container["KEY"]
     assert watch(world)["healthy"]
 
@@ -404,7 +404,7 @@ def test_a_person_is_advised_once_the_incident_is_left_to_one(world: World, monk
     decisions = iter([wait, Decision("escalate", why="all was tried"), wait])
     monkeypatch.setattr(recovery, "decide", lambda *_: next(decisions))
     said = []
-    for _ in range(3):
+    for _unused in range(3):
         outcome = watch(world)
         record = incidents.latest(world.app.paths.incidents)
         assert record is not None

@@ -909,7 +909,7 @@ def test_services_that_were_replaced_by_hand_are_reported_once_until_the_release
     monkeypatch.setattr(it, "_post", lambda _: True)
 
     def ends() -> list[bool]:
-        memory, _ = state.load(it.app.paths.state, it.app.paths.spare)
+        memory, _unused = state.load(it.app.paths.state, it.app.paths.spare)
         ours = [one for one in memory["outbox"] if one["alert"]["labels"]["alertname"] == alert_messages.BY_HAND]
         return [one["end"] is not None for one in ours]
 

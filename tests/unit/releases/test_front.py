@@ -207,7 +207,7 @@ def test_closed_connections_are_forgotten_where_the_kernel_hands_out_its_table(
     front.forget_closed(before)
 
 
-def refused(*_: int) -> int:
+def refused(*_unused: int) -> int:
     raise PermissionError
 
 

@@ -237,7 +237,7 @@ def test_a_run_that_was_killed_is_completed(written: int, where: run.Place, monk
             raise Killed
         atomic_write(path, *given, **named)
 
-    def run_init(*_: Any) -> None:
+    def run_init(*_unused: Any) -> None:
         raise Killed
 
     with monkeypatch.context() as patched:
