@@ -42,6 +42,9 @@ PLAYBOOKS: dict[str, tuple[tuple[str, ...], bool]] = {
     "drill": (("-e", "drill_faults=crash", "-e", "drill_confirm=letters"), False),
 }
 
+# Tests of the host and tests without one would run in two groups, out of their order.
+pytestmark = pytest.mark.usefixtures("host")
+
 
 class Ended(NamedTuple):
     """A playbook that ended."""
