@@ -177,7 +177,8 @@ def _hosts(project: Project, target: Target) -> str:
     return (
         f"---\n{BY_INIT} from {_named(project)}. The server that {project.app} runs on.\n"
         f"backends:\n  hosts:\n    {flow(target.name)}:\n{address}"
-        f"  vars:\n    ansible_user: {flow(user)}\n{become}{other}"
+        f"  vars:\n    # The server's newest Python, without a warning.\n    ansible_python_interpreter: auto_silent\n"
+        f"    ansible_user: {flow(user)}\n{become}{other}"
     )
 
 

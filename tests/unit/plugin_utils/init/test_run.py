@@ -134,7 +134,7 @@ def test_the_files(tmp_path: Path, init: Init) -> None:
         "compose_app_services": {"web": {"port": 3000}},
     }
     hosts = yaml.safe_load((tmp_path / "deploy/hosts.yml").read_text())
-    variables = {"ansible_user": "deploy", "ansible_become": True}
+    variables = {"ansible_python_interpreter": "auto_silent", "ansible_user": "deploy", "ansible_become": True}
     assert hosts == {"backends": {"hosts": {"shop1": {"ansible_host": "10.0.0.5"}}, "vars": variables}}
     example = (tmp_path / "deploy/.env.example").read_text()
     assert [line for line in example.splitlines() if line and line[0] != "#"] == ["TOKEN=", "LEVEL="]
