@@ -106,7 +106,12 @@ molecule: ## run every molecule scenario; a single one: make molecule-incident
 
 .PHONY: test-faults
 test-faults: ## drill every fault on lab hosts; `make test` drills the fast ones only
-	@SELFHEAL_FAULTS=all tools/stages setup-test lab-images molecule-faults molecule-deploy molecule-multi-service molecule-monitoring-hosts molecule-status-page molecule-backup molecule-drift molecule-adopt --
+	@SELFHEAL_FAULTS=all tools/stages setup-test lab-images sanity-both molecule-installed-other molecule-faults molecule-deploy molecule-multi-service molecule-monitoring-hosts molecule-status-page molecule-backup molecule-drift molecule-adopt --
+
+.PHONY: molecule-installed-other
+molecule-installed-other: setup-test engine ## run the scenario `installed` with the other end of the supported Python and ansible-core range
+	@tools/other-venv
+	@$(in_venv) SELFHEAL_CONTROLLER=.venv-other molecule test --scenario-name installed
 
 .PHONY: browser
 browser: ## install the Chromium that the status page's tests use

@@ -21,6 +21,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[3]
 ADDRESS = "172.30.57.81"
 LETTERS = REPOSITORY / "molecule/multi-service/project"
+CONTROLLER = REPOSITORY / os.environ.get("SELFHEAL_CONTROLLER", ".venv") / "bin"
 TOKEN, PASSWORD, BACKUP_PASSWORD = (secrets.token_hex(16) for _unused in range(3))
 # What only a clone has. A line of Ansible's that names the file of a task is not ours.
 OF_A_CLONE = re.compile(
@@ -64,7 +65,7 @@ def run(words: list[str], folder: Path, settings: dict[str, str]) -> Ended:
     ended = subprocess.run(
         words,
         cwd=folder,
-        env={**kept, **settings},
+        env={**kept, "PATH": f"{CONTROLLER}:{kept['PATH']}", **settings},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
