@@ -3,15 +3,16 @@
 # connects again from the same port, two minutes or less after it has closed, often takes that place: the new connection has the id of the old.
 # Expected: who has listed the old one, and deletes it by its addresses and its id (CTA_ID, as Docker does with each connection to a
 # container that it removes), deletes nothing once there is another one in its place.
-# Seen: 8 to 12 of 20 new connections have the old one's id, and would be deleted. With REDIRECT or DNAT, that is the end of such a connection:
+# Seen: 8 to 16 of 20 new connections have the old one's id, and would be deleted. With REDIRECT or DNAT, that is the end of such a connection:
 # what the server answers is no longer translated. Docker 26.1 ended 43 of 31,244 new connections to a host, in five removals of a
 # container with 40,000 closed ones. Needs root; everything happens in a network namespace of its own.
 set -euo pipefail
-for tool in conntrack iptables python3; do
-    command -v "$tool" >/dev/null || { echo "needs $tool"; exit 1; }
-done
+[ "$(id -u)" = 0 ] || { echo "run this as root" >&2; exit 2; }
+command -v iptables >/dev/null || { echo "needs iptables" >&2; exit 2; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+(cd "$work" && apt-get download -qq conntrack=1:1.4.7-1+b2 libnetfilter-conntrack3 libnfnetlink0 libmnl0 >/dev/null && for one in *.deb; do dpkg -x "$one" .; done)
+export PATH=$work/usr/sbin:$PATH LD_LIBRARY_PATH=$work/usr/lib/x86_64-linux-gnu
 cat >"$work/trial.py" <<'PY'
 import re
 import socket
