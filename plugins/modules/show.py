@@ -11,7 +11,7 @@ version_added: 0.2.0
 description:
   - Prints a text as it is, under every stdout callback. M(ansible.builtin.debug) leaves that to the callback, and most
     print a table as one line of JSON.
-author: christmas.selfheal contributors
+author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
 attributes:
