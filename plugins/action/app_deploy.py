@@ -12,6 +12,7 @@ import copy
 import json
 import shlex
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -21,6 +22,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import progress_path
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.messages import deployment
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.progress import Progress, Step
 
 PAUSE = 0.5
 """Seconds between two looks at the file."""
@@ -62,19 +64,14 @@ class ActionModule(ActionBase):
         # Of the same options, and without the state of the one that the module runs over.
         connection = copy.copy(self._connection)
         path = shlex.quote(progress_path(app_name))
-        known = self._read(connection, path)[-1:]
+        progress = Progress(name, self._read(connection, path))
         over = threading.Event()
 
         def follow() -> None:
-            shown: list[str] = []
             while True:
                 last = over.wait(PAUSE)
-                lines = self._read(connection, path)
-                # The file of the deploy before stays until this one begins.
-                if lines and lines[-1:] != known:
-                    for line in lines[len(shown) :]:
-                        self._display.display(f"{name}: {line}")
-                    shown = lines
+                for line in progress.lines(self._read(connection, path), time.monotonic()):
+                    self._display.display(line)
                 if last:
                     return
 
@@ -86,8 +83,8 @@ class ActionModule(ActionBase):
             over.set()
             follower.join(timeout=5.0)
 
-    def _read(self, connection: Any, path: str) -> list[str]:
-        """The lines that the file has now; none when it cannot be read: a deploy does not fail for its display."""
+    def _read(self, connection: Any, path: str) -> list[Step]:
+        """The steps that the file has now; none when it cannot be read: a deploy does not fail for its display."""
         try:
             code, out, _err = connection.exec_command(f"cat {path}", in_data=b"\n", sudoable=False)
         except (AnsibleError, OSError):
@@ -98,7 +95,7 @@ class ActionModule(ActionBase):
         for text in out.decode("utf-8", "replace").splitlines():
             try:
                 step = json.loads(text)
-                found.append(f"{step['seconds']:6.1f} s  {step['what']}")
+                found.append(Step(float(step["seconds"]), str(step["what"])))
             except (ValueError, KeyError, TypeError):
                 return found
         return found

@@ -242,6 +242,7 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[Seen, list[str]]:
     validation = "validate"
     left_out: set[str] = set()
     limit = ["--limit", ",".join(wanted)] if wanted else []
+    how.say("comparing: the roles run in check mode, which takes 10 s to a minute for a host")
     ran = _run(how, "drift_check.yml", [*limit, "--check", "--diff", "--skip-tags", validation])
     seen = drift_findings.gather(ran.events)
     troubles = list(seen.troubles)
