@@ -193,7 +193,7 @@ def test_incidents_newest_first(run: Run, tmp_path: Path) -> None:
     (tmp_path / "var/lib/selfheal/shop/incidents/20250528T020000Z-hung").mkdir()  # nothing in it
     code, text, _unused = run("incidents", "--last", "2")
     assert code == outcome.GOOD
-    assert text.splitlines()[0] == "20250527T020000Z-hung: healthy after 2.5 s; nothing had to be done"
+    assert text.splitlines()[0] == "20250527T020000Z-hung: healthy after 2.5 s; nothing was restarted"
     assert text.splitlines()[2].startswith("2 shown; ")
     assert [one["id"][:8] for one in json.loads(run("incidents", "--json")[1])] == ["20250527", "20250526", "20250525"]
     assert run("incidents", "--last", "0")[0] == outcome.WRONG
@@ -240,15 +240,34 @@ def test_check_config(run: Run, tmp_path: Path) -> None:
 
 def test_which_app(run: Run, tmp_path: Path) -> None:
     configure(tmp_path, "blog")
-    code, _unused, error = run("status")
+    code, text, _unused = run("status")
+    assert code == outcome.GOOD
+    assert text.splitlines() == [
+        "blog: healthy (1 of 1 checks passed)",
+        "shop: healthy (1 of 1 checks passed)",
+        "more: selfheal status --app NAME",
+    ]
+    assert [one["app"] for one in json.loads(run("status", "--json")[1])] == ["blog", "shop"]
+    code, _unused, error = run("resume")
     assert code == outcome.WRONG
     assert "blog, shop: say which with --app" in error
     assert run("status", "--app", "blog")[1].startswith("blog: healthy")
     code, _unused, error = run("status", "--app", "forum")
     assert code == outcome.WRONG
     assert "known: blog, shop" in error
+    write_incident(tmp_path, "20250527T020000Z-credentials_refused", cause="credentials_refused")
+    assert run("incidents")[1].splitlines()[:2] == [
+        "blog: no incident so far",
+        "shop: 20250527T020000Z-credentials_refused: healthy after 2.5 s; nothing was restarted; it ended once the login "
+        "was accepted",
+    ]
     configure(tmp_path, "blog", app="forum")
     assert "`app` is 'forum'" in run("probe", "--app", "blog")[2]
+    code, text, error = run("incidents")
+    assert code == outcome.WRONG
+    assert "`app` is 'forum'" in error
+    assert "shop: 2025" in text
+    assert run("status")[0] == outcome.WRONG
 
 
 @pytest.mark.parametrize(

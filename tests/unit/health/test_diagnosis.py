@@ -416,7 +416,7 @@ def test_any_facts_give_one_cause_with_a_next_step(given_facts: Facts) -> None:
         )
     else:
         assert not found.healthy
-    assert "{" not in ladder.next_step(found.cause, found.about)
+    assert "{" not in ladder.next_step(found.cause, found.about, "", "/incidents/1", by_person=True)
 
 
 @pytest.mark.parametrize(

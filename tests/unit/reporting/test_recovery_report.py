@@ -70,7 +70,7 @@ CASES: list[
         outcome("health", "api", next_step="Read the evidence."),
         "",
         "xxxx  x",
-        "5 of 7, Health check passed: health done",
+        "5 of 7, Health check: health done",
         "Read the evidence.",
     ),
 ]
@@ -174,7 +174,7 @@ def test_markdown_keeps_tables_and_lists_whole() -> None:
     assert "| 2025-05-27T02:00:00.000Z | 0.10 | a \\| b c |" in page
     assert "- line break" in page
     assert "1. recreate (2.00 s): recreated" in page
-    assert "Failed at step 5 of 7, Health check passed: health done.\n\nDo it.\n" in page
+    assert "Failed at step 5 of 7, Health check: health done.\n\nDo it.\n" in page
     assert "`/x`" in page
 
 
@@ -184,7 +184,7 @@ def test_the_verdict_names_step_cause_and_what_to_do() -> None:
         ABOUT, VALID, REACHED, [], outcome("health", evidence=evidence, next_step="Stop it."), ""
     )
     assert sick["verdict"] == (
-        "shop on lab1 is NOT recovered. Failed at step 5 of 7, Health check passed: health done. "
+        "shop on lab1 is NOT recovered. Failed at step 5 of 7, Health check: health done. "
         "Cause: port 8000 is held by nginx (pid 7). Next: Stop it."
     )
     away = recovery_report.build(ABOUT, CLOCK, AWAY, [], {}, "")
