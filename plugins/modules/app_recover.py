@@ -39,7 +39,7 @@ options:
   deadline:
     description:
       - Seconds to wait for the checks after remedies, altogether.
-      - Each remedy gets an eighth of them, or what the service's health check and its last deploy say that a start takes.
+      - Each remedy gets an eighth of them, or as long as a start takes by the service's health check and last deploy.
     type: float
     default: 240
 seealso:

@@ -172,7 +172,9 @@ def _incidents(given: argparse.Namespace, root: str) -> int:
         if not given.json:
             of = f"{name}: " if len(names) > 1 else ""
             lines = [f"{of}{_incident_line(one)}" for one in mine]
-            lines.append(f"{of}{len(mine)} shown; each with its evidence in {folder}" if mine else f"{of}{_NO_INCIDENT}")
+            lines.append(
+                f"{of}{len(mine)} shown; each with its evidence in {folder}" if mine else f"{of}{_NO_INCIDENT}"
+            )
             print("\n".join(lines))
     if given.json:
         print(json.dumps(found, indent=2))

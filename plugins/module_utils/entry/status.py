@@ -325,8 +325,9 @@ def _breaker_text(breaker: _Breaker) -> str:
     if not breaker["open"]:
         return f"closed ({breaker['attempts']} of {breaker['of']} attempts)"
     return (
-        f"OPEN, {breaker['attempts']} attempts in the last {breaker['window'] / 60:.0f} min. The watcher begins none from "
-        f"{breaker['of']} on; recoveries that people start count, and go on. It closes after {breaker['clean'] / 60:.0f} healthy minutes, or by `selfheal resume`"
+        f"OPEN, {breaker['attempts']} attempts in the last {breaker['window'] / 60:.0f} min. "
+        f"The watcher begins none from {breaker['of']} on; recoveries that people start count, and go on. "
+        f"It closes after {breaker['clean'] / 60:.0f} healthy minutes, or by `selfheal resume`"
     )
 
 

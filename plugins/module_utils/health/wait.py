@@ -14,7 +14,6 @@ from ..env import read as env_file
 from ..probe.run import ProbeResult
 from . import facts as health_facts
 
-
 # Who waits is told the last answer this often.
 SAY_SECONDS = 10.0
 

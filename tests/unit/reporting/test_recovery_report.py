@@ -115,6 +115,14 @@ def test_the_checklist_is_that_of_the_incident_report() -> None:
     assert all(set(titles) == set(recovery_report.STEPS) for titles in recovery_report.TITLES.values())
 
 
+@pytest.mark.parametrize(("language", "name"), [("en", "Restart of the containers"), ("ko", "Docker 컨테이너 재시작")])
+def test_a_step_that_failed_is_named_neutrally(language: str, name: str) -> None:
+    about: Any = {**ABOUT, "language": language}
+    built = recovery_report.build(about, VALID, REACHED, [], outcome("containers"), "")
+    assert built["failed_step"].startswith(f"4 of 7, {name}: ")
+    assert all(set(names) == set(recovery_report.STEPS) for names in recovery_report.NAMES.values())
+
+
 @pytest.mark.parametrize(
     ("names", "title"),
     [
