@@ -13,7 +13,7 @@ from ..env import read as env_file
 from ..host.oom_log import OomKill
 from ..host.procfs import Holder
 from ..probe.run import CheckResult
-from .fact_types import Facts, Instance, Load, RefusedLogin
+from .fact_types import Facts, Instance, Load, LogLine, RefusedLogin
 
 HEALTHY = "healthy"
 # Below this a container cannot even write its log line or a pid file; dockerd then fails in many different words.
@@ -214,12 +214,12 @@ def _at_the_root(facts: Facts) -> Facts:
 
 
 def _recovering(facts: Facts) -> list[str]:
+    return [f"{item['name']} takes no connections yet: {item['line']}" for item in _needed_recovering(facts)]
+
+
+def _needed_recovering(facts: Facts) -> list[LogLine]:
     holders, needed = _holders(facts), behind(facts)
-    return [
-        f"{item['name']} takes no connections yet: {item['line']}"
-        for item in facts["recovering"]
-        if not holders or item["service"] in needed
-    ]
+    return [item for item in facts["recovering"] if not holders or item["service"] in needed]
 
 
 def _replaced(facts: Facts) -> list[str]:
@@ -702,6 +702,8 @@ def _culprits(cause: str, facts: Facts, are_stopped: bool, tried: Collection[str
         bad = _replaced_services(facts)
     elif cause == "credentials_refused":
         bad = _refused_services(facts)
+    elif cause == "database_recovering":
+        bad = {item["service"] for item in _needed_recovering(facts)}
     elif cause == "unhealthy":
         bad = {item["service"] for item in there if item["health"] == "unhealthy" and _has_to_run(facts, item)}
     elif are_stopped:
