@@ -667,6 +667,11 @@ def test_a_missing_image_does_not_recreate_running_services() -> None:
     assert (found.cause, found.services) == ("image_missing", ("app",))
 
 
+def test_a_recovering_database_is_named() -> None:
+    found = diagnosis.diagnose(facts(GATEWAY, instances=parts(), recovering=REPLAYS, **MODEL))
+    assert (found.cause, found.services) == ("database_recovering", (REPLAYS[0]["service"],))
+
+
 def test_a_recovering_database_that_the_checks_do_not_need_explains_nothing() -> None:
     other = [{**REPLAYS[0], "service": "archive"}]
     assert diagnosis.diagnose(facts(GATEWAY, instances=parts(), recovering=other, **MODEL)).cause == "erroring"
