@@ -14,7 +14,7 @@ from ..env import read as env_file
 from ..probe.run import ProbeResult
 from . import facts as health_facts
 
-# Who waits is told the last answer this often.
+# The last answer is passed on this often while it is waited for.
 SAY_SECONDS = 10.0
 
 
