@@ -37,9 +37,11 @@ options:
     type: bool
     default: true
   deadline:
-    description: Seconds to wait for the checks after containers were started, altogether.
+    description:
+      - Seconds to wait for the checks after remedies, altogether.
+      - Each remedy gets an eighth of them, or as long as a start takes by the service's health check and last deploy.
     type: float
-    default: 120
+    default: 240
 seealso:
   - module: christmas.selfheal.app_info
 """
@@ -106,7 +108,7 @@ SPEC = {
     **app_module.APP_SPEC,
     "values": {"type": "dict", "no_log": True},
     "build": {"type": "bool", "default": True},
-    "deadline": {"type": "float", "default": 120.0},
+    "deadline": {"type": "float", "default": recovery.DEADLINE},
 }
 
 

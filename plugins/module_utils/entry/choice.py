@@ -18,6 +18,12 @@ from .outcome import Refused
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+def names_of(given: argparse.Namespace, root: str) -> list[str]:
+    """The apps that a command is about: `--app`, or all of this host. Raises Refused."""
+    known = sorted({*agent_config.apps(root), *_without_config(root)})
+    return known if len(known) > 1 and not given.app else [name_of(given, root)]
+
+
 def name_of(given: argparse.Namespace, root: str) -> str:
     """The app that a command is about: `--app`, or the only one of this host. Raises Refused."""
     known = sorted({*agent_config.apps(root), *_without_config(root)})
@@ -40,7 +46,12 @@ def _without_config(root: str) -> list[str]:
 
 def config_of(given: argparse.Namespace, root: str) -> Config:
     """The config of that app; why it is not the one in /etc/selfheal is printed. Raises Refused, ConfigError."""
-    config, problem = agent_config.in_force(name_of(given, root), root)
+    return config_named(name_of(given, root), root)
+
+
+def config_named(name: str, root: str) -> Config:
+    """The config of an app; why it is not the one in /etc/selfheal is printed. Raises ConfigError."""
+    config, problem = agent_config.in_force(name, root)
     if problem:
         print(f"selfheal: {problem}", file=sys.stderr)
     return config

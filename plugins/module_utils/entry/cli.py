@@ -17,12 +17,13 @@ from ..core.locks import LockHeld
 from ..env import read as env_file
 from ..health import facts as health_facts
 from ..records import incidents, state
+from ..records.incidents import IncidentRecord
 from ..recovery import config as agent_config
 from ..recovery.config import Config, ConfigError
 from ..recovery.run import Outcome, recover
 from ..reporting import recovery_report
 from . import choice, logs, status, watch
-from .choice import config_of, name_of
+from .choice import config_named, config_of, name_of, names_of
 from .outcome import GOOD, SICK, WRONG, Refused, carry_out
 
 __all__ = ["GOOD", "SICK", "WRONG", "main", "parser"]
@@ -57,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
 
     command("status", _status, "how the app is, as the watcher saw it last, and what the watcher does about it")
     said = command("logs", _logs, "what the containers have logged, each line with its service, without secrets")
-    said.add_argument("service", nargs="?", default="", metavar="SERVICE", help="of it alone (default: of all)")
+    said.add_argument("service", nargs="*", metavar="SERVICE", help="of these alone (default: of all)")
     said.add_argument("--since", default="", metavar="TIME", help="90s, 30m, 2h, 1d (default: the last lines)")
     said.add_argument("--all", action="store_true", help="also requests of our own checks, and every repetition")
     said.add_argument("--follow", action="store_true", help="go on with what is logged from now on, until Ctrl-C")
@@ -103,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _status(given: argparse.Namespace, root: str) -> int:
-    return status.show(name_of(given, root), given.json, root)
+    return status.show(names_of(given, root), given.json, root)
 
 
 def _logs(given: argparse.Namespace, root: str) -> int:
@@ -153,21 +154,42 @@ def _verdict(config: Config, outcome: Outcome, check: bool) -> str:
 
 
 def _incidents(given: argparse.Namespace, root: str) -> int:
-    config = config_of(given, root)
     if given.last < 1:
         raise Refused("--last: a number of 1 or more is needed")
-    folder = config.app.paths.incidents
-    found = [one for _unused, one in zip(range(given.last), incidents.every(folder))]
+    names, found, code = names_of(given, root), list[IncidentRecord](), GOOD
+    for name in names:
+        try:
+            folder = config_named(name, root).app.paths.incidents
+        except ConfigError as problem:
+            if len(names) == 1:
+                raise
+            # What happened to the others is shown all the same.
+            print(f"selfheal: {problem}", file=sys.stderr)
+            code = WRONG
+            continue
+        mine = [one for _unused, one in zip(range(given.last), incidents.every(folder))]
+        found += mine
+        if not given.json:
+            of = f"{name}: " if len(names) > 1 else ""
+            lines = [f"{of}{_incident_line(one)}" for one in mine]
+            lines.append(
+                f"{of}{len(mine)} shown; each with its evidence in {folder}" if mine else f"{of}{_NO_INCIDENT}"
+            )
+            print("\n".join(lines))
     if given.json:
         print(json.dumps(found, indent=2))
-        return GOOD
-    for one in found:
-        ended = f"healthy after {one['seconds']:.1f} s" if one["healthy"] else "NOT over"
-        nothing = "nothing had to be done" if one["healthy"] else "nothing was done so far"
-        done = ", ".join(item["name"] for item in one.get("remedies", [])) or nothing
-        print(f"{one['id']}: {ended}; {done}")
-    print(f"{len(found)} shown; each with its evidence in {folder}" if found else "no incident so far")
-    return GOOD
+    return code
+
+
+_NO_INCIDENT = "no incident so far"
+
+
+def _incident_line(one: IncidentRecord) -> str:
+    ended = f"healthy after {one['seconds']:.1f} s" if one["healthy"] else "NOT over"
+    nothing = "nothing was restarted" if one["healthy"] else "nothing was done so far"
+    if one["healthy"] and one["cause"] == "credentials_refused":
+        nothing += "; it ended once the login was accepted"
+    return f"{one['id']}: {ended}; {', '.join(item['name'] for item in one.get('remedies', [])) or nothing}"
 
 
 def _report(given: argparse.Namespace, root: str) -> int:

@@ -50,12 +50,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Wanted(NamedTuple):
-    """What is to be shown: the logs of a service ("" for all), of the last so many seconds (0: the last lines).
+    """What is to be shown: the logs of some services (() for all), of the last so many seconds (0: the last lines).
 
     `all`: also the requests of our own checks, and every repetition.
     """
 
-    service: str
+    services: Sequence[str]
     seconds: int
     all: bool = False
 
@@ -63,7 +63,7 @@ class Wanted(NamedTuple):
 def show(config: Config, wanted: Wanted, follow: bool) -> int:
     """Print the logs; return the exit code. Raises Refused for a service that the app does not have."""
     try:
-        _check(config, wanted.service, docker_containers.documents(config.app.name))
+        _check(config, wanted.services, docker_containers.documents(config.app.name))
         if follow:
             _Following(config, wanted).run()
         else:
@@ -85,9 +85,9 @@ def _let_go() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _check(config: Config, service: str, documents: Sequence[Document]) -> None:
+def _check(config: Config, services: Sequence[str], documents: Sequence[Document]) -> None:
     known = sorted({*_released(config), *map(_service, documents)})
-    if service and service not in known:
+    for service in filter(lambda one: one not in known, services):
         have = f"it has {', '.join(known)}" if known else "it has no containers"
         raise Refused(f"{config.app.name} has no service {service!r}; {have}")
 
@@ -245,7 +245,7 @@ def _opened(document: Document, forms: Forms, follow: bool, tail: int | None, si
 def _chosen(config: Config, wanted: Wanted) -> tuple[list[Document], list[Document]]:
     """All containers of the app, and those whose logs are wanted."""
     documents = docker_containers.documents(config.app.name)
-    return documents, [one for one in documents if wanted.service in ("", _service(one))]
+    return documents, [one for one in documents if not wanted.services or _service(one) in wanted.services]
 
 
 def _extent(wanted: Wanted, lines: int = _LINES) -> tuple[int | None, float]:
@@ -295,7 +295,7 @@ def _kept(config: Config, wanted: Wanted, documents: Sequence[Document], forms: 
     """The last logs of services that have no container any more, as incidents and failed deploys have kept them."""
     there = set(map(_service, documents))
     for service in sorted(_released(config)):
-        if service in there or wanted.service not in ("", service):
+        if service in there or (wanted.services and service not in wanted.services):
             continue
         path = _newest_log(config, service)
         if not path:

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypedDict
 
 from ..compose import start_order
 from ..core.clock import Clock, iso
+from ..core.locks import is_locked
 from ..docker import containers as docker_containers
 from ..docker import engine
 from ..docker.containers import Container
@@ -115,15 +116,34 @@ class _Seen(NamedTuple):
     troubles: Mapping[str, str] = {}
 
 
-def show(name: str, as_json: bool, root: str) -> int:
-    """Print the state of an app; return the exit code."""
+class _Shown(NamedTuple):
+    """The state of an app: the exit code, what `--json` prints, and the text."""
+
+    code: int
+    document: object
+    text: str
+
+
+def show(names: Sequence[str], as_json: bool, root: str) -> int:
+    """Print the state of an app, or one line for each of several; return the worst exit code."""
+    shown = [_state_of(name, root) for name in names]
+    documents = [one.document for one in shown]
+    if as_json:
+        print(json.dumps(documents if len(names) > 1 else documents[0], indent=2))
+    elif len(names) > 1:
+        print("\n".join([*(one.text.partition("\n")[0] for one in shown), "more: selfheal status --app NAME"]))
+    else:
+        print(shown[0].text)
+    return max(one.code for one in shown)
+
+
+def _state_of(name: str, root: str) -> _Shown:
     clock = Clock()
     try:
         config, of_config = agent_config.in_force(name, root)
     except ConfigError as problem:
         unusable = {"app": name, "healthy": False, "problems": [str(problem)], "watcher": {"alive": False}}
-        print(json.dumps(unusable, indent=2) if as_json else f"{name}: {problem}")
-        return WRONG
+        return _Shown(WRONG, unusable, f"{name}: {problem}")
     memory, damaged = state.load(config.app.paths.state, config.app.paths.spare, repair=False)
     orders = state.read_orders(config.app.paths.state)
     facts = watcher_note.status_facts(config, memory, clock)
@@ -153,7 +173,7 @@ def show(name: str, as_json: bool, root: str) -> int:
         },
         "instances": _instances(config),
         "cause": open_one["cause"] if open_one else "",
-        "hold": open_one["hold"] if open_one else note["hold"],
+        "hold": _hold(config, open_one, note["hold"]),
         "paused": {"until": pause["until"], "reason": pause["reason"], "left": pause["left"]} if pause else None,
         "breaker": {
             "open": facts["breaker_open"],
@@ -169,8 +189,20 @@ def show(name: str, as_json: bool, root: str) -> int:
         "certificate": state.read_certificate(config.app.paths.certificate),
         "problems": list(dict.fromkeys([*problems, *note["problems"]])),
     }
-    print(json.dumps(status, indent=2) if as_json else _status_text(status))
-    return GOOD if status["healthy"] else SICK
+    return _Shown(GOOD if status["healthy"] else SICK, status, _status_text(status))
+
+
+def _hold(config: Config, record: IncidentRecord | None, noted: str) -> str:
+    """Why nothing is done, or what is done about an open incident; "" when there is nothing to do."""
+    if record is None or noted.startswith(_WAITING):
+        return noted
+    if record["hold"]:
+        return record["hold"]
+    return "a remedy is under way" if is_locked(config.app.paths.lock) else "the watcher looks at it again in a moment"
+
+
+# As the watcher says that another run holds the app's lock.
+_WAITING = "waiting: "
 
 
 def _listed(unhealthy: Mapping[str, str]) -> list[_Unhealthy]:
@@ -293,7 +325,8 @@ def _breaker_text(breaker: _Breaker) -> str:
     if not breaker["open"]:
         return f"closed ({breaker['attempts']} of {breaker['of']} attempts)"
     return (
-        f"OPEN after {breaker['attempts']} attempts: {breaker['of']} are allowed in {breaker['window'] / 60:.0f} min. "
+        f"OPEN, {breaker['attempts']} attempts in the last {breaker['window'] / 60:.0f} min. "
+        f"The watcher begins none from {breaker['of']} on; recoveries that people start count, and go on. "
         f"It closes after {breaker['clean'] / 60:.0f} healthy minutes, or by `selfheal resume`"
     )
 
@@ -310,10 +343,11 @@ def _status_text(status: _Status) -> str:
         left = status["paused"]["left"]
         lines.append(f"PAUSED for another {left // 60} min {left % 60} s: {status['paused']['reason']}")
     if status["incident"]:
-        lines.append(f"incident {status['incident']['id']}: {status['hold'] or 'being worked on'}")
+        lines.append(f"incident {status['incident']['id']}: {status['hold']}")
         lines += [f"next: {status['incident']['next_step']}"] if status["incident"]["next_step"] else []
     elif status["hold"] and not status["paused"]:
-        lines.append(f"nothing is done just now: {status['hold']}")
+        is_waiting = status["hold"].startswith(_WAITING)
+        lines.append(status["hold"] if is_waiting else f"nothing is done just now: {status['hold']}")
     lines.append(f"breaker: {_breaker_text(status['breaker'])}")
     last = status["last_incident"]
     if last:

@@ -13,7 +13,7 @@ from ..env import read as env_file
 from ..host.oom_log import OomKill
 from ..host.procfs import Holder
 from ..probe.run import CheckResult
-from .fact_types import Facts, Instance, Load, RefusedLogin
+from .fact_types import Facts, Instance, Load, LogLine, RefusedLogin
 
 HEALTHY = "healthy"
 # Below this a container cannot even write its log line or a pid file; dockerd then fails in many different words.
@@ -30,6 +30,8 @@ SILENT_SECONDS = 30.0
 TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
 # An app that asks for patience gets it, for so long.
 LONGEST_PATIENCE_SECONDS = 3600.0
+# After a start of what an app needs, its next answers may still be errors for so long: connections are made again.
+_AGAIN_SECONDS = 10.0
 # What the engine says when a container's network, or the bridge of it, is gone.
 LOST_NETWORK = re.compile(
     r"network \S+ not found|could not find bridge|to bridge \S+ failed|set up container networking", re.IGNORECASE
@@ -76,6 +78,7 @@ class Diagnosis(NamedTuple):
     """One cause (a key of MEANING, or HEALTHY) and its evidence: facts, each a sentence for a person.
 
     `services` are those that a remedy should touch; () for all. `passed`: it is over already, there is nothing to do.
+    `again`: the services ended, and run again for a few seconds; what fails may be over in a moment.
     `about` is what a person has to know of it: the variables of an invalid env, a user that is refused and its server,
     the folder of a `docker compose`.
     """
@@ -85,6 +88,7 @@ class Diagnosis(NamedTuple):
     services: tuple[str, ...] = ()
     passed: bool = False
     about: str = ""
+    again: bool = False
 
     @property
     def healthy(self) -> bool:
@@ -210,12 +214,12 @@ def _at_the_root(facts: Facts) -> Facts:
 
 
 def _recovering(facts: Facts) -> list[str]:
+    return [f"{item['name']} takes no connections yet: {item['line']}" for item in _needed_recovering(facts)]
+
+
+def _needed_recovering(facts: Facts) -> list[LogLine]:
     holders, needed = _holders(facts), behind(facts)
-    return [
-        f"{item['name']} takes no connections yet: {item['line']}"
-        for item in facts["recovering"]
-        if not holders or item["service"] in needed
-    ]
+    return [item for item in facts["recovering"] if not holders or item["service"] in needed]
 
 
 def _replaced(facts: Facts) -> list[str]:
@@ -277,12 +281,38 @@ def _memory_passed(facts: Facts) -> list[str]:
 
 def _restarted(facts: Facts) -> list[str]:
     """Containers that died since, and that the engine's restart policy has started again."""
-    restarted = [item for item in facts["instances"] if item["state"] == "running" and item["restarts"]]
     return [
         f"{item['name']} ended at {item['finished']}, and its restart policy has started it again"
-        for item in restarted
-        if _is_within(item["started_seconds"], facts["passed"])
+        for item in _restarted_since(facts)
     ]
+
+
+def _restarted_since(facts: Facts) -> list[Instance]:
+    restarted = [item for item in facts["instances"] if item["state"] == "running" and item["restarts"]]
+    return [item for item in restarted if _is_within(item["started_seconds"], facts["passed"])]
+
+
+def _started_again(facts: Facts, touched: Collection[str]) -> Diagnosis | None:
+    """The diagnosis of an app whose checks fail because what it needs has ended, and runs again for a few seconds.
+
+    What the checks ask themselves, and what a remedy has started, does not count.
+    """
+    needed = behind(facts) - _holders(facts) - set(touched)
+    again = [
+        item
+        for item in facts["instances"]
+        if item["service"] in needed and item["state"] == "running" and not item["stopped"]
+        if item["health"] != "unhealthy" and item["finished_seconds"] is not None and _has_to_run(facts, item)
+        if _is_within(item["started_seconds"], _AGAIN_SECONDS)
+    ]
+    if not again or facts["probe"]["ok"]:
+        return None
+    return Diagnosis(
+        "crashed",
+        [f"{item['name']} ended at {item['finished']}, and was started again just now" for item in again],
+        tuple(sorted({item["service"] for item in again})),
+        again=True,
+    )
 
 
 def _is_within(seconds: float | None, limit: float | None) -> bool:
@@ -578,6 +608,8 @@ _UNASKED = (
 # What may have come and gone between two looks, because the engine's restart policy was faster.
 _PASSED: tuple[tuple[str, Rule], ...] = (("out_of_memory", _memory_passed), ("crashed", _restarted))
 _DOWN = ("out_of_memory", "crash_loop", "crashed")
+# How an app looks while what it needs comes back.
+_MAY_BE_ANOTHERS = ("upstream_down", "overloaded", "unhealthy", "not_listening", "hung", "erroring", "unknown")
 _ANSWERS_BADLY = ("network_broken", "not_listening", "hung", "erroring", "unknown")
 _GATEWAY_ERRORS = (502, 503, 504)
 
@@ -596,11 +628,14 @@ def diagnose(
     healthy = facts["probe"]["ok"]
     if not healthy:
         facts = _without_health(_without_asides(_with_asked_logins(facts), touched), disbelieved)
+    again = _started_again(facts, touched)
     facts = _at_the_root(facts)
     for cause, rule in _RULES:
         if healthy and cause not in (*_NEXT_OUTAGE, *_UNASKED) and rule is not _stopped:
             continue
         evidence = rule(facts)
+        if evidence and again and cause in _MAY_BE_ANOTHERS and rule is not _stopped:
+            return again._replace(evidence=[*again.evidence, *evidence])
         if evidence:
             services = () if rule in (_network_refused, _firewall) else _culprits(cause, facts, rule is _stopped, tried)
             return Diagnosis(cause, evidence, services, about=_about(cause, facts))
@@ -608,7 +643,10 @@ def diagnose(
         for cause, rule in _PASSED:
             evidence = rule(facts)
             if evidence:
-                return Diagnosis(cause, evidence, passed=True)
+                ended = {item["service"] for item in _restarted_since(facts)} if cause == "crashed" else set()
+                return Diagnosis(cause, evidence, tuple(sorted(ended)), passed=True)
+    if again:
+        return again
     cause = HEALTHY if healthy else "unknown"
     return Diagnosis(cause, [facts["probe"]["summary"]], () if healthy else _culprits(cause, facts, False, tried))
 
@@ -664,12 +702,14 @@ def _culprits(cause: str, facts: Facts, are_stopped: bool, tried: Collection[str
         bad = _replaced_services(facts)
     elif cause == "credentials_refused":
         bad = _refused_services(facts)
+    elif cause == "database_recovering":
+        bad = {item["service"] for item in _needed_recovering(facts)}
     elif cause == "unhealthy":
         bad = {item["service"] for item in there if item["health"] == "unhealthy" and _has_to_run(facts, item)}
     elif are_stopped:
         bad = {item["service"] for item in there if item["stopped"] and _has_to_run(facts, item)}
     elif cause in _ANSWERS_BADLY:
-        bad = _suspects(facts, tried)
+        bad = _suspects(facts, tried, _sound_servers(facts) if cause == "erroring" else ())
     return tuple(sorted(bad))
 
 
@@ -683,11 +723,23 @@ def _refused_services(facts: Facts) -> Collection[str]:
     return own or need & set(facts["services"]) or need
 
 
-def _suspects(facts: Facts, tried: Collection[str]) -> Collection[str]:
+def _sound_servers(facts: Facts) -> set[str]:
+    """The services that hold data, run, and pass their own health check: that an app answers with errors is its own."""
+    ill = {
+        item["service"]
+        for item in facts["instances"]
+        if item["state"] != "running" or item["health"] not in ("healthy", "starting")
+    }
+    return set(facts["stateful"]) - ill
+
+
+def _suspects(facts: Facts, tried: Collection[str], sound: Collection[str]) -> Collection[str]:
     """The services to suspect of a bad answer, once those that were suspected before were restarted in vain.
 
     What holds the port comes first. A proxy, and what says that another does not answer it, is suspected after what it
     needs, unless it takes no connections itself; what holds data last, and alone.
+
+    :arg sound: what holds data and is not suspected, unless the checks ask it.
     """
     model = app_model(facts)
     there = {item["service"] for item in facts["instances"] if not item["job_done"]}
@@ -702,7 +754,7 @@ def _suspects(facts: Facts, tried: Collection[str]) -> Collection[str]:
     rest = model.reach(holders) - holders - direct
     first, second = (direct, holders) if hands_on and direct - model.stateful else (holders, direct)
     tiers = [first - model.stateful, second - model.stateful, rest - model.stateful]
-    tiers += [{name} for name in sorted(model.reach(holders) & model.stateful)]
+    tiers += [{name} for name in sorted((model.reach(holders) & model.stateful) - set(sound))]
     if holders <= model.stateful:
         tiers[:0] = [{name} for name in sorted(holders)]
     for tier in tiers:

@@ -157,6 +157,7 @@ class ServiceWatch:
                 self._unheard = None
                 if before:
                     self._synced, self._containers, self._expected = before.at, list(before.containers), before.expected
+                    self._expected = self._who_is_expected()
                     return
             elif not self._events.new():
                 self._synced = self._wall()

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from ..core.app import App
 from ..core.clock import Clock
@@ -14,6 +14,9 @@ from ..env import read as env_file
 from ..probe.run import ProbeResult
 from . import facts as health_facts
 
+# The last answer is passed on this often while it is waited for.
+SAY_SECONDS = 10.0
+
 
 def _restarts(project: docker_project.Project) -> dict[str, int]:
     try:
@@ -22,9 +25,19 @@ def _restarts(project: docker_project.Project) -> dict[str, int]:
         return {}
 
 
-def wait_healthy(app: App, values: Mapping[str, str] | None, seconds: float, clock: Clock) -> ProbeResult:
-    """Wait until the probe passes, a container gives up, or the time is over; return the last probe's result."""
+def wait_healthy(
+    app: App,
+    values: Mapping[str, str] | None,
+    seconds: float,
+    clock: Clock,
+    say: Callable[[ProbeResult], None] = lambda _found: None,
+) -> ProbeResult:
+    """Wait until the probe passes, a container gives up, or the time is over; return the last probe's result.
+
+    :arg say: called with the last result every SAY_SECONDS.
+    """
     until = clock.monotonic() + seconds
+    said = clock.monotonic()
     project = docker_project.Project(app.name, app.paths.directory)
     known = {**env_file.read(app.paths, app.variables, clock.now())["values"], **(values or {})}
     # Most remedies have worked before the engine could be asked how often it restarted what.
@@ -35,6 +48,9 @@ def wait_healthy(app: App, values: Mapping[str, str] | None, seconds: float, clo
         asked = health_facts.ask(app.checks, known, min(2.0, until - clock.monotonic()), clock)
         if asked["ok"]:
             break
+        if clock.monotonic() - said >= SAY_SECONDS:
+            said = clock.monotonic()
+            say(asked)
         try:
             instances = project.containers()
         except engine.EngineError:

@@ -310,24 +310,28 @@ _FILES_ALONE = frozenset(
 )
 
 
-def next_step(cause: str, about: str = "", flags: str = "") -> str:
+def next_step(cause: str, about: str, flags: str, evidence: str, by_person: bool) -> str:
     """Return what a person does next when the ladder for `cause` has come to its end.
 
     :arg about: what the diagnosis has to say of it, such as the names of variables.
     :arg flags: those that keep a remedy from writing a file, with their commands.
+    :arg evidence: the folder of the incident.
+    :arg by_person: whether a person ran this recovery. The watcher goes on by itself.
     """
-    if flags:
-        return f"{flags}. Then run recover.yml again."
-    return f"{_advice(cause, about)} Then run recover.yml again."
+    if by_person:
+        after = "Then run christmas.selfheal.recover again."
+    else:
+        after = "The watcher does the rest." if flags else "The incident ends by itself once the checks pass."
+    return f"{flags}. {after}" if flags else f"{_advice(cause, about, evidence)} {after}"
 
 
-def next_of_watcher(cause: str, decision: Decision, about: str, now: float) -> str:
+def next_of_watcher(cause: str, decision: Decision, about: str, evidence: str, now: float) -> str:
     """Return what happens next while the watcher waits or holds, and has not left the incident to a person.
 
     :arg now: epoch seconds.
     """
     if decision.kind == "hold" and decision.why == HOLD.get(cause):
-        return f"{_advice(cause, about)} The watcher notices by itself when it is over."
+        return f"{_advice(cause, about, evidence)} The watcher notices by itself when it is over."
     if decision.kind == "wait" and decision.seconds > LOOK_SECONDS:
         return f"The watcher tries again at {iso(now + decision.seconds)[11:19]} UTC; {_NOTHING_YET}"
     return f"The watcher looks again within {HOLD_SECONDS:.0f} s; {_NOTHING_YET}"
@@ -336,6 +340,6 @@ def next_of_watcher(cause: str, decision: Decision, about: str, now: float) -> s
 _NOTHING_YET = "there is nothing to do for you yet."
 
 
-def _advice(cause: str, about: str) -> str:
-    other = "Read the evidence kept with the incident, the last log lines first; correct the app and deploy it."
+def _advice(cause: str, about: str, evidence: str) -> str:
+    other = f"Read the evidence in {evidence}, the last log lines first; correct the app and deploy it."
     return NEXT_STEP.get(cause, other).format(about=about or "what the evidence names")

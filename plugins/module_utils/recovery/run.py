@@ -11,14 +11,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Callable, NamedTuple, TypedDict, TypeVar
 
 from ..core import clock as core_clock
 from ..core.app import App
 from ..core.clock import Clock, Moment, age, iso
 from ..core.files import atomic_write, explain, flagged, readable
-from ..core.locks import LOCK_SECONDS, hold_lock
+from ..core.locks import LOCK_SECONDS, LockHeld, hold_lock
 from ..core.present import present
 from ..core.redact import redact
 from ..deploy import adoption_record, rolling
@@ -75,6 +75,9 @@ _SHORTEST_START = 3.0
 _LONGEST_CHECK = 60.0
 # On a host that is busy a start that goes on may take so many times as long, and so many seconds more at most.
 _SLOW_START, _LONGEST_MORE = 10.0, 120.0
+# A person's run waits at most so long for the checks, altogether. Each remedy gets one of so many shares to show, or
+# what its containers may take to start; with less than the shortest left, none is begun that could not be judged.
+DEADLINE, _SHARES, _SHORTEST_SHARE = 240.0, 8, 5.0
 
 
 class Watch(NamedTuple):
@@ -154,7 +157,7 @@ def recover(
     app: App,
     values: Mapping[str, str] | None = None,
     build: bool = True,
-    deadline: float = 120.0,
+    deadline: float = DEADLINE,
     check: bool = False,
     clock: Clock | None = None,
     watch: Watch | None = None,
@@ -163,7 +166,8 @@ def recover(
     """Bring the app back, once: read the state, and climb the ladder of its cause until the probe passes.
 
     :arg values: validated values from the vault; without them only the last good env can be put back.
-    :arg deadline: seconds to wait for the probe after the containers were started, altogether.
+    :arg deadline: seconds to wait for the probe after remedies, altogether. Each gets an eighth, or what its containers
+        may take to start.
     :arg check: say what would be done, and do nothing.
     :arg watch: given by the watcher; without it a person asked, and neither pause nor breaker hold anything back.
     :arg say: shows a step as it is taken, in one line without secrets.
@@ -175,8 +179,26 @@ def recover(
     run = _Recovery(app, values, build, deadline, clock, watch, say)
     if watch and watch.held:
         return run.report_held()
-    with hold_lock(app.paths.lock, 0.0 if watch else LOCK_SECONDS, f"recover {app.name}", app.paths.restoring):
+    if watch is None:
+        share = deadline / _SHARES
+        say(f"reading the state; for the checks it waits {deadline:.0f} s at most, {share:.0f} s or a start per remedy")
+    with _locked(app, LOCK_SECONDS if watch is None else 0.0, say):
         return run.run()
+
+
+@contextlib.contextmanager
+def _locked(app: App, seconds: float, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the app's lock; while another holds it, say who, and wait up to `seconds`. Raises LockHeld."""
+    lock, what = app.paths.lock, f"recover {app.name}"
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(hold_lock(lock, 0.0, what, app.paths.restoring))
+        except LockHeld as error:
+            if not seconds:
+                raise
+            say(f"waiting up to {seconds:.0f} s: {str(error).partition(';')[0]}")
+            held.enter_context(hold_lock(lock, seconds, what, app.paths.restoring))
+        yield
 
 
 class _Recovery:
@@ -247,9 +269,8 @@ class _Recovery:
             return self.outcome(first, Diagnosis(HEALTHY), changed=True, next_step="")
         if self.watch and self._record.get("held") and found.cause not in ladder.HOLD:
             # An upstream that has just come back finds requests that still wait for it, and a probe that did.
-            self.decision = Decision(
-                "wait", seconds=ladder.LOOK_SECONDS, why="the cause of the hold is over; waiting for requests in flight"
-            )
+            why = f"what held it is over, and the checks fail with another cause ({found.cause}): looking again in 2 s"
+            self.decision = Decision("wait", seconds=ladder.LOOK_SECONDS, why=why)
             return self._end(first, found)
         record = self._record
         if record.get("unasked") and not self.facts["probe"]["ok"]:
@@ -263,6 +284,10 @@ class _Recovery:
             available = self._available(found)
             self.decision = decide(found.cause, self._situation(found), list(available), self._policy)
             if self.decision.kind != "act":
+                break
+            if self.watch is None and self.waited and self._left < _SHORTEST_SHARE:
+                rest = f"the {self.deadline:.0f} s of this run are over; {self.decision.remedy} was not tried"
+                self.decision = Decision("escalate", why=rest)
                 break
             name = self.decision.remedy
             if name in _REPLACES:
@@ -309,9 +334,10 @@ class _Recovery:
         """What is left to a person; while the watcher still works on it, what it does next."""
         about = redact(found.about, self.hidden)
         left = self.watch is None or self.decision.kind == "escalate" or self._record["escalated"]
+        folder = os.path.join(self.app.paths.incidents, self._record["id"])
         if flags or left or not self.remembers:
-            return ladder.next_step(found.cause, about, flags)
-        return ladder.next_of_watcher(found.cause, self.decision, about, self.clock.now())
+            return ladder.next_step(found.cause, about, flags, folder, by_person=self.watch is None)
+        return ladder.next_of_watcher(found.cause, self.decision, about, folder, self.clock.now())
 
     def _finish_rollout(self) -> None:
         """After a deploy that was killed, let the last good release serve alone."""
@@ -341,14 +367,14 @@ class _Recovery:
         probe = None
         if done and name in ladder.TOUCHING and name != ladder.FREE_SPACE:
             begun = self.clock.monotonic()
-            left = self.watch.settle if self.watch else self.deadline - self.waited
+            left = self.watch.settle if self.watch else min(self._left, self._share(services))
             self.say(f"waiting for the app, at most {left:.0f} s")
             if self.facts["one"] or self.facts["balancer"]:
                 self._wait_for_instances(left)
             elif self.facts["probe"]["ok"]:
                 self._wait_for_services(services, left)
             else:
-                probe = wait_healthy(self.app, self.values, left, self.clock)
+                probe = wait_healthy(self.app, self.values, left, self.clock, self._say_answer)
             spent = self.clock.monotonic() - begun
             self.waited += spent
             self.seconds["health"] += round(spent, 3)
@@ -374,6 +400,26 @@ class _Recovery:
         self._note(f"healthy: {self.facts['probe']['summary']}" if found.healthy else self._guess(found))
         self._rename(found)
         return found
+
+    @property
+    def _left(self) -> float:
+        """For how many seconds a person's run may still wait."""
+        return max(0.0, self.deadline - self.waited)
+
+    def _share(self, services: Sequence[str]) -> float:
+        """How long a remedy may take to show in a person's run (s)."""
+        mine = [item for item in self.facts["instances"] if not services or item["service"] in services]
+        starts = [max(float(item["start_period"]), 2.0 * self._learned(item["service"])) for item in mine]
+        return max([_SHORTEST_SHARE, self.deadline / _SHARES, *starts])
+
+    def _learned(self, service: str) -> float:
+        """How long a service took to start when it was deployed (s); 0.0 when that is not known."""
+        starts = (release_store.last_good(self.app.paths.directory) or {}).get("starts") or {}
+        return float(starts.get(service) or 0.0)
+
+    def _say_answer(self, found: ProbeResult) -> None:
+        failed = [f"`{one['name']}`: {one['reason']}" for one in found["results"] if not one["ok"]]
+        self.say(_clipped(redact(f"still waiting: {'; '.join(failed[:1]) or found['summary']}", self.hidden)))
 
     def _hide_more(self) -> None:
         """Hide the secrets of an env that a remedy has put back, and those of before: both may be in what is kept."""
@@ -512,7 +558,9 @@ class _Recovery:
         return frozenset(name for name in self._touched() if rungs <= set(ladder.tried(self._tried(), [name])))
 
     def _waits(self, found: Diagnosis) -> str:
-        """Why nothing may be done about a service that no check asks, or ""."""
+        """Why nothing may be done about what was just started, or about a service that no check asks, or ""."""
+        if self.watch is not None and found.again:
+            return f"{', '.join(found.services)} was started again a moment ago; the app gets time to find it"
         mine = [item for item in self.facts["instances"] if item["service"] in found.services]
         if self.watch is None or found.cause != "unhealthy" or not self.facts["probe"]["ok"]:
             return ""
@@ -596,8 +644,7 @@ class _Recovery:
         # Asking with patience took seconds since the engine was asked.
         if answered is not None and answered >= self.facts["at"] - since:
             return 0.0
-        learned = (release_store.last_good(self.app.paths.directory) or {}).get("starts") or {}
-        took = float(learned.get(item["service"]) or 0.0)
+        took = self._learned(item["service"])
         given = 0.0 if item["health"] == "healthy" else float(item["start_period"])
         grace = max(given, 2.0 * took, _SHORTEST_START)
         longer = min(_SLOW_START * grace, grace + _LONGEST_MORE)
@@ -762,6 +809,8 @@ class _Recovery:
         elif record["cause"] != found.cause:
             self._note(self._guess(found))
             self._rename(found)
+        else:
+            self.say(_clipped(redact(self._guess(found), self.hidden)))
         if not record["files"] and not record["remedies"]:
             begun = self.clock.monotonic()
             attachments = evidence.gather(
@@ -1008,8 +1057,13 @@ class _Recovery:
             detail = restarted
         elif down:
             detail = ", ".join(down) + " not running"
+        elif healthy:
+            detail = "running, not restarted"
+        elif instances:
+            helps = self.decision.kind != "escalate" and self.decision.why
+            return self._line("containers", None, f"not restarted: {helps or 'no restart helps'}")
         else:
-            detail = "running, not restarted" if healthy else "not running"
+            detail = "not running"
         return self._line("containers", healthy or (bool(instances) and not down), detail)
 
     def _checks_line(self, proves: str) -> ChecklistLine:

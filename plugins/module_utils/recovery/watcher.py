@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Callable, NamedTuple
 
 from ..core.check import Check
-from ..core.clock import Clock, Moment, age, moment
+from ..core.clock import Clock, Moment, age, iso, moment
 from ..core.files import atomic_write
 from ..core.locks import LockHeld, hold_lock, is_locked
 from ..core.overdue import Overdue
@@ -125,9 +125,13 @@ class Watcher:
         self.lacks: float | None = None
         self.held: Held | None = None
         self.freed = ""
+        # What was said of the lock's holder, and since when (epoch s).
+        self.waits: tuple[str, float] | None = None
         # Every instance passed by itself when it was looked at: HAProxy gets time to see that, too.
         self.pass_alone = False
         self.problems: dict[str, str] = {}
+        # Whether the note says something else than what is so now.
+        self.is_stale = False
         self.hold = ""
         self.cause = ""
         # How the checks went that were asked last, and whether they passed when that was noted.
@@ -202,7 +206,7 @@ class Watcher:
                 self._look_back(now)
         elif rested:
             self._recover(None)
-        self.failed = self.held = None
+        self.failed = self.held = self.waits = None
 
     def _when_suspect(self, now: float, found: ProbeResult) -> None:
         """What a turn does when something may be wrong: confirm it, then recover."""
@@ -211,6 +215,9 @@ class Watcher:
             # Meanwhile it may be over: then that is reported.
             self._recover(confirmed, self._ago(now) if self.passed else None)
             return
+        # An error that is over already may have come from a service that its restart policy has started again.
+        self.services.wrong(self.clock.monotonic())
+        self.passed = self.passed or self.services.may_loop(self.clock.monotonic())
         if self.incident is None and self.passed:
             self._look_back(now)
         self.failed = None
@@ -229,8 +236,10 @@ class Watcher:
         if now >= self.next_metrics or self._serves != self.published:
             self.next_metrics = now + watcher_note.METRICS_SECONDS
             self._publish()
-        if self.checks and self.checks["ok"] is not self.noted:
+        if self.is_stale or (self.checks and self.checks["ok"] is not self.noted):
             self._leave_note()
+        elif self.checks and self.checks["at"]["monotonic"] >= now:
+            watcher_note.touch(self.app.paths.root, self.app.name, self.checks["at"])
         self.notify("WATCHDOG=1")
 
     def _suspect(self, now: float, paused: bool) -> ProbeResult | None:
@@ -491,10 +500,10 @@ class Watcher:
         self.notify(f"WATCHDOG_USEC={RECOVERY_SECONDS * 1e6:.0f}")
         try:
             outcome = recover(self.app, clock=self.clock, watch=watch)
-            self.held, self.freed = None, ""
+            self.held, self.freed, self.waits = None, "", None
         except LockHeld as held:
             # A deploy or a person's recovery goes on, and knows better, unless it is stuck.
-            self._report(f"waiting: {held}", self.cause)
+            self._report(f"waiting: {self._who_works(str(held))}", self.cause)
             self.next_recovery = now + self.config.interval
             self._wait_for_holder(watch, str(held), found is not None and not found["ok"])
             return
@@ -533,6 +542,13 @@ class Watcher:
         self.next_recovery = self.clock.monotonic() + wait
         self._report(f"{decision['kind']}: {decision['why']}", outcome["cause_left"])
 
+    def _who_works(self, held: str) -> str:
+        """Who holds the app's lock, and since when this watcher knows."""
+        if self.waits is None or self.waits[0] != held:
+            self.waits = (held, self.clock.now())
+        who = held.partition(";")[0].partition(" is held by ")[2]
+        return f"{who} works on the app since {iso(self.waits[1])[11:19]} UTC" if who else held
+
     def _wait_for_holder(self, watch: Watch, who: str, down: bool) -> None:
         """Of an app that is down: take the lock from a process that is stuck, and report one that takes long."""
         now, progress = self.clock.monotonic(), lock_holder.progress(self.app.paths.lock) if down else None
@@ -560,12 +576,14 @@ class Watcher:
         if hold != self.hold:
             print(f"selfheal: {self.app.name}: {cause + ': ' if cause else ''}{hold or 'watching'}", flush=True)
             self.notify(f"STATUS={hold or 'watching'}")
+            self.is_stale = True
         self.hold, self.cause = hold, cause
 
     def trouble(self, what: str, problem: str) -> None:
         """Note what keeps the watcher from its work, by subject ("" when it is over), and print it once."""
         if problem and problem != self.problems.get(what):
             print(f"selfheal: {self.app.name}: {problem}", flush=True)
+        self.is_stale = self.is_stale or problem != self.problems.get(what, "")
         self.problems[what] = problem
 
     def _troubles(self) -> list[str]:
@@ -719,9 +737,12 @@ class Watcher:
             "services": service_watch.to_json(self.services.known()),
         }
         self.noted = self.checks["ok"] if self.checks else None
+        self.is_stale = False
         with contextlib.suppress(OSError):
             path = watcher_note.note_path(self.app.paths.root, self.app.name)
             atomic_write(path, (json.dumps(note) + "\n").encode(), mode=0o644)
+        if self.checks:
+            watcher_note.touch(self.app.paths.root, self.app.name, self.checks["at"])
 
 
 def to_report(own: str, stopped: Collection[str], alive: Collection[str]) -> list[str]:

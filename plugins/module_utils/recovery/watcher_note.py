@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import Any, TypedDict, cast
@@ -51,7 +52,7 @@ class Note(TypedDict):
 
 
 class SeenChecks(TypedDict):
-    """The checks of a note, with their age (s)."""
+    """The checks of a note, and how long ago (s) they went so last."""
 
     ok: bool
     passed: int
@@ -96,17 +97,26 @@ def note_path(root: str, name: str) -> str:
     return os.path.join(root, "run/selfheal", f"{name}.json")
 
 
+def touch(root: str, name: str, at: Moment) -> None:
+    """Note that the checks went as the note says, also at this moment: its file's time says so."""
+    with contextlib.suppress(OSError):
+        os.utime(note_path(root, name), (at["wall"], at["wall"]))
+
+
 def read_note(config: Config, clock: Clock) -> WatcherSeen:
     """Read the watcher's note, and say whether it lives."""
     nothing: WatcherSeen = {"alive": False, "age": None, "pid": 0, "problems": [], "hold": "", "checks": None}
     try:
         with open(note_path(config.app.paths.root, config.app.name), encoding="utf-8") as stream:
             note = json.load(stream)
+            touched = os.fstat(stream.fileno()).st_mtime
         now = moment(clock.now(), clock.monotonic())
         age = core_clock.age(note["at"], now)
         lives = age < METRICS_SECONDS + config.silence or is_locked(config.app.paths.lock)
         os.kill(int(note["pid"]), 0)
         checks = _fresh(note.get("checks"), now) if lives else None
+        if checks and 0.0 <= now["wall"] - touched < checks["age"]:
+            checks["age"] = round(now["wall"] - touched, 1)
         return {
             "alive": lives,
             "age": round(age, 1),

@@ -39,12 +39,34 @@ TITLES: dict[str, dict[str, str]] = {
     },
 }
 
+NAMES: dict[str, dict[str, str]] = {
+    "en": {
+        "ssh": "SSH connection",
+        "env_backup": "Env file backup",
+        "variables": "Validation of the variables",
+        "containers": "Restart of the containers",
+        "health": "Health check",
+        "api": "API endpoints",
+        "frontend": "Front-end login",
+    },
+    "ko": {
+        "ssh": "SSH 접속",
+        "env_backup": "환경변수 파일 백업",
+        "variables": "환경변수 검증",
+        "containers": "Docker 컨테이너 재시작",
+        "health": "Health Check",
+        "api": "API 엔드포인트",
+        "frontend": "프론트엔드 로그인",
+    },
+}
+"""The same steps, as they are named where one has failed."""
+
 # The line of the variables names those that were wrong, or were written.
 _UPDATED = {"en": "{} updated", "ko": "{} 업데이트"}
 _NAMES_SHOWN = 3
 
 NOT_REACHED = "not reached"
-_AGAIN = "run recover.yml again"
+_AGAIN = "run christmas.selfheal.recover again"
 _LAST_GOOD = (
     "To bring the app back at once with the last good env that the host keeps, add: -e recover_use_last_good=true"
 )
@@ -175,6 +197,7 @@ def build(about: About, clock: Times, ssh: Ssh, findings: Sequence[Finding], rec
     problem = ssh["problem"] or problem or " ".join(described)
     healthy = bool(recovery.get("healthy"))
     lines = _checklist(about, clock, ssh, findings, recovery, problem)
+    language = _language(about)
     failed = [line for line in lines if line["done"] is False]
     # The step that went wrong says so; the steps after it were only not reached.
     failed = [line for line in failed if line["detail"] != NOT_REACHED] or failed
@@ -190,7 +213,7 @@ def build(about: About, clock: Times, ssh: Ssh, findings: Sequence[Finding], rec
         "evidence": list(recovery.get("evidence") or described or ([problem] if problem else [])),
         "remedies": list(recovery.get("remedies") or []),
         "checklist": lines,
-        "failed_step": "" if healthy or not failed else _failed_step(failed[0]),
+        "failed_step": "" if healthy or not failed else _failed_step(failed[0], language),
         "next_step": "" if healthy else _next_step(ssh, findings, "proved" in clock, recovery),
         "problem": problem,
         "checks": recovery.get("checks") or nothing,
@@ -206,7 +229,7 @@ def _checklist(
 ) -> list[Line]:
     """The lines of the checklist, all of them, in their order."""
     known = _known_lines(clock, ssh, findings, recovery, problem)
-    language = str(about.get("language")) if about.get("language") in TITLES else "en"
+    language = _language(about)
     lines = [(step, known.get(step, _Step(False, 0.0, NOT_REACHED))) for step in STEPS]
     return [
         {
@@ -219,6 +242,10 @@ def _checklist(
         }
         for number, (step, line) in enumerate(lines, start=1)
     ]
+
+
+def _language(about: About) -> str:
+    return about["language"] if about["language"] in TITLES else "en"
 
 
 def _known_lines(
@@ -248,8 +275,8 @@ def _title(language: str, step: str, names: Sequence[str]) -> str:
     return _UPDATED[language].format(", ".join(mine[:_NAMES_SHOWN]) + more)
 
 
-def _failed_step(line: Line) -> str:
-    return f"{line['number']} of {len(STEPS)}, {line['title']}: {line['detail']}".rstrip(". ")
+def _failed_step(line: Line, language: str) -> str:
+    return f"{line['number']} of {len(STEPS)}, {NAMES[language][line['step']]}: {line['detail']}".rstrip(". ")
 
 
 def _next_step(ssh: Ssh, findings: Sequence[Finding], validated: bool, recovery: Outcome) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -78,6 +79,19 @@ def write_incident(root: Path, identity: str, **more: Any) -> None:
     incidents.write(os.path.join(folder(root), "incidents"), cast(incidents.IncidentRecord, record), {})
 
 
+def leave_incident(root: Path, hold: str, escalated: bool = True, attempts: int = 0) -> None:
+    """Let an incident be open, with the next step "Do it."."""
+    texts = ("app", "host", "cause", "meaning", "seen", "confirmed", "ended")
+    record: Any = {
+        **dict.fromkeys(texts, "x"),
+        **{"id": "20250527T020000Z-hung", "seconds": 1.0, "healthy": False, "escalated": escalated, "hold": hold},
+        **{"evidence": [], "remedies": [], "timeline": [], "files": [], "next_step": "Do it."},
+    }
+    attempt: state.Attempt = {"remedy": "restart", "incident": record["id"], "at": moment()}
+    memory = {**state.empty(), "incident": record, "seen": moment(), "attempts": [attempt] * attempts}
+    state.save(folder(root), cast(state.State, memory), str(root / "spare"))
+
+
 def test_a_healthy_app(run: Run) -> None:
     code, text, _unused = run("status")
     assert code == outcome.GOOD
@@ -136,6 +150,7 @@ def test_status_shows_the_last_check_of_the_watcher_and_does_not_ask_the_app(
     seen = {**now, "monotonic": now["monotonic"] - 20.0}
     note = {"at": now, "pid": os.getpid(), "problems": [], "hold": "", "checks": {**checks, "at": seen}}
     path.write_text(json.dumps(note), encoding="utf-8")
+    watcher_note.touch(str(tmp_path), "shop", moment(now["wall"] - 20.0))
     ended, text, _unused = run("status")
     assert (ended, f"shop: {summary}" in text, "the watcher saw 20 s ago" in text) == (code, True, True)
     assert json.loads(run("status", "--json")[1])["healthy"] is (code == outcome.GOOD)
@@ -158,14 +173,7 @@ def test_pause_and_resume(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("escalated", [True, False])
 def test_in_a_pause_only_what_is_left_to_a_person_comes_next(run: Run, tmp_path: Path, escalated: bool) -> None:
-    texts = ("app", "host", "cause", "meaning", "seen", "confirmed", "hold", "ended")
-    record: Any = {
-        **dict.fromkeys(texts, "x"),
-        **{"id": "20250527T020000Z-hung", "seconds": 1.0, "healthy": False, "escalated": escalated},
-        **{"evidence": [], "remedies": [], "timeline": [], "files": [], "next_step": "Do it."},
-    }
-    memory = {**state.empty(), "incident": record, "seen": moment()}
-    state.save(folder(tmp_path), cast(state.State, memory), str(tmp_path / "spare"))
+    leave_incident(tmp_path, "x", escalated=escalated)
     assert "next: Do it." in run("status")[1]
     run("pause", "--for", "2h", "--reason", "a new disk")
     assert ("next: Do it." in run("status")[1]) is escalated
@@ -193,7 +201,7 @@ def test_incidents_newest_first(run: Run, tmp_path: Path) -> None:
     (tmp_path / "var/lib/selfheal/shop/incidents/20250528T020000Z-hung").mkdir()  # nothing in it
     code, text, _unused = run("incidents", "--last", "2")
     assert code == outcome.GOOD
-    assert text.splitlines()[0] == "20250527T020000Z-hung: healthy after 2.5 s; nothing had to be done"
+    assert text.splitlines()[0] == "20250527T020000Z-hung: healthy after 2.5 s; nothing was restarted"
     assert text.splitlines()[2].startswith("2 shown; ")
     assert [one["id"][:8] for one in json.loads(run("incidents", "--json")[1])] == ["20250527", "20250526", "20250525"]
     assert run("incidents", "--last", "0")[0] == outcome.WRONG
@@ -240,15 +248,34 @@ def test_check_config(run: Run, tmp_path: Path) -> None:
 
 def test_which_app(run: Run, tmp_path: Path) -> None:
     configure(tmp_path, "blog")
-    code, _unused, error = run("status")
+    code, text, _unused = run("status")
+    assert code == outcome.GOOD
+    assert text.splitlines() == [
+        "blog: healthy (1 of 1 checks passed)",
+        "shop: healthy (1 of 1 checks passed)",
+        "more: selfheal status --app NAME",
+    ]
+    assert [one["app"] for one in json.loads(run("status", "--json")[1])] == ["blog", "shop"]
+    code, _unused, error = run("resume")
     assert code == outcome.WRONG
     assert "blog, shop: say which with --app" in error
     assert run("status", "--app", "blog")[1].startswith("blog: healthy")
     code, _unused, error = run("status", "--app", "forum")
     assert code == outcome.WRONG
     assert "known: blog, shop" in error
+    write_incident(tmp_path, "20250527T020000Z-credentials_refused", cause="credentials_refused")
+    assert run("incidents")[1].splitlines()[:2] == [
+        "blog: no incident so far",
+        "shop: 20250527T020000Z-credentials_refused: healthy after 2.5 s; "
+        "nothing was restarted; it ended once the login was accepted",
+    ]
     configure(tmp_path, "blog", app="forum")
     assert "`app` is 'forum'" in run("probe", "--app", "blog")[2]
+    code, text, error = run("incidents")
+    assert code == outcome.WRONG
+    assert "`app` is 'forum'" in error
+    assert "shop: 2025" in text
+    assert run("status")[0] == outcome.WRONG
 
 
 @pytest.mark.parametrize(
@@ -258,6 +285,47 @@ def test_invalid_arguments(run: Run, words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run(*words)
     assert ended.value.code == 2
+
+
+def leave_note(root: Path, **more: Any) -> None:
+    path = Path(watcher_note.note_path(str(root), "shop"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checks = {"ok": True, "passed": 1, "total": 1, "at": moment()}
+    note = {"at": moment(), "pid": os.getpid(), "problems": [], "hold": "", "checks": checks, **more}
+    path.write_text(json.dumps(note), encoding="utf-8")
+
+
+def test_status_says_who_holds_the_lock_and_since_when(run: Run, tmp_path: Path) -> None:
+    waits = "waiting: pid 7 (rollback shop) works on the app since 02:00:00 UTC"
+    leave_note(tmp_path, hold=waits)
+    assert f"\n{waits}\n" in run("status")[1]
+    leave_incident(tmp_path, "the breaker is open")
+    assert f"\nincident 20250527T020000Z-hung: {waits}\n" in run("status")[1]
+
+
+@pytest.mark.parametrize(
+    ("hold", "locked", "says"),
+    [
+        ("no remedy here can help", False, "no remedy here can help"),
+        ("", True, "a remedy is under way"),
+        ("", False, "the watcher looks at it again in a moment"),
+    ],
+)
+def test_status_says_what_is_done_about_an_incident(
+    run: Run, tmp_path: Path, hold: str, locked: bool, says: str
+) -> None:
+    leave_note(tmp_path)
+    leave_incident(tmp_path, hold)
+    with contextlib.ExitStack() as held:
+        if locked:
+            held.enter_context(hold_lock(str(tmp_path / "run/selfheal/shop.lock"), 0.0, "recover shop"))
+        assert f"\nincident 20250527T020000Z-hung: {says}\n" in run("status")[1]
+
+
+def test_an_open_breaker_explains_more_attempts_than_it_allows(run: Run, tmp_path: Path) -> None:
+    leave_incident(tmp_path, "", attempts=12)
+    text = run("status")[1]
+    assert "breaker: OPEN, 12 attempts in the last 30 min. The watcher begins none from 5 on; recoveries that" in text
 
 
 def test_no_value_of_a_secret_is_shown(run: Run) -> None:

@@ -416,7 +416,7 @@ def test_any_facts_give_one_cause_with_a_next_step(given_facts: Facts) -> None:
         )
     else:
         assert not found.healthy
-    assert "{" not in ladder.next_step(found.cause, found.about)
+    assert "{" not in ladder.next_step(found.cause, found.about, "", "/incidents/1", by_person=True)
 
 
 @pytest.mark.parametrize(
@@ -665,6 +665,11 @@ def test_a_missing_image_does_not_recreate_running_services() -> None:
     gone = [{"service": "app", "image": "shop"}]
     found = diagnosis.diagnose(facts(GATEWAY, instances=parts(app=GONE), images_missing=gone, **MODEL))
     assert (found.cause, found.services) == ("image_missing", ("app",))
+
+
+def test_a_recovering_database_is_named() -> None:
+    found = diagnosis.diagnose(facts(GATEWAY, instances=parts(), recovering=REPLAYS, **MODEL))
+    assert (found.cause, found.services) == ("database_recovering", (REPLAYS[0]["service"],))
 
 
 def test_a_recovering_database_that_the_checks_do_not_need_explains_nothing() -> None:

@@ -177,6 +177,14 @@ def test_the_next_watcher_uses_the_note_of_the_last_one(it: Engine, tmp_path: Pa
     assert second.wrong(2.0) == {"worker": "has no container"}
 
 
+def test_the_next_watcher_knows_at_once_what_was_replaced_by_hand(it: Engine, tmp_path: Path) -> None:
+    web = service_watch.Container("web", "running", "", 0, job=False, by_hand="/srv")
+    known = service_watch.Known(1_749_999_999.0, (web,), frozenset({"web"}))
+    watched = watch(tmp_path, good={"images": {"web": ""}, "jobs": []}, known=known)
+    watched.wrong(0.0)
+    assert watched.by_hand() == {"web": "/srv"}
+
+
 @pytest.mark.parametrize("damaged", [None, {}, {"at": "x", "containers": [], "expected": []}, {"containers": [1]}])
 def test_a_damaged_note_is_ignored(damaged: Any) -> None:
     assert service_watch.from_json(damaged) is None

@@ -47,7 +47,7 @@ class Service:
         # Whether it exits at once after each start, and its restart policy starts it again.
         self.loops = False
         self.started, self.started_wall = -1e6, 0.0
-        self.starts = 0
+        self.starts = self.restarts = 0
 
     def health_now(self, now: float) -> str:
         """The health that the engine reports: `unhealthy` only after three failures, which take a few seconds."""
@@ -154,13 +154,14 @@ class World:
             "Id": one.name,
             "Name": f"/shop-{one.name}-1",
             "Image": "sha256:1",
-            "RestartCount": 9 if one.loops else 0,
+            "RestartCount": 9 if one.loops else one.restarts,
             "State": {
                 "Pid": 1 + list(self.services).index(one.name),
                 "Status": "restarting" if one.loops else one.state,
                 "ExitCode": 0 if one.state == "running" else 137,
                 "StartedAt": _rfc(one.started_wall or self.clock.now() - 1e6),
                 **({"FinishedAt": _rfc((one.started_wall or self.clock.now() - 1e6) + 1.0)} if one.loops else {}),
+                **({"FinishedAt": _rfc(one.started_wall - 0.1)} if one.restarts else {}),
                 **({"Health": {"Status": health}} if health else {}),
             },
             "Config": {"Labels": {"com.docker.compose.service": one.name}, "Image": one.image},
@@ -193,6 +194,12 @@ class World:
 
     def stop(self, name: str, becomes: str = "exited") -> None:
         self.services[name].state = becomes
+
+    def dies(self, name: str) -> None:
+        """The process of a service is killed, and its restart policy starts it at once."""
+        one = self.services[name]
+        one.started, one.started_wall, one.restarts = self.now, self.clock.now(), one.restarts + 1
+        one.starts += 1
 
     def restarted(self) -> list[str]:
         """The services that were started again, in order: one entry for each command."""
@@ -557,6 +564,53 @@ def test_a_database_that_replays_its_log_for_five_minutes_is_started_once(make: 
     [record] = world.incidents()
     assert (world.restarted(), record["healthy"], record["escalated"]) == (["db"], True, False)
     assert 300.0 <= record["seconds"] <= 320.0
+
+
+@pytest.mark.parametrize(
+    ("takes", "cause"),
+    [
+        pytest.param(4.0, "crashed", id="users wait for seconds"),
+        pytest.param(0.45, "crashed", id="it is over before the failure is confirmed"),
+    ],
+)
+@pytest.mark.parametrize("front", ["web", "app"])
+def test_a_database_that_its_restart_policy_starts_again_is_waited_for(
+    make: Make, front: str, takes: float, cause: str
+) -> None:
+    world = make(*shop(), front=front)
+    world.services["db"].takes = takes
+    world.at(5.9, lambda: world.dies("db"))
+    world.run(60)
+    [record] = world.incidents()
+    assert (world.touched, world.well()) == ([], True)
+    assert (record["cause"], record["services"], record["healthy"]) == (cause, ["db"], True)
+    assert record["seconds"] < takes + 4.0
+
+
+def test_an_app_that_stays_broken_after_its_database_came_back_is_restarted(make: Make) -> None:
+    world = make(*shop(), front="app")
+    world.services["db"].takes = 2.0
+    world.at(5.9, lambda: world.dies("db"))
+    world.at(7.0, hang(world, "app"))
+    world.run(60)
+    assert (world.restarted(), world.well()) == (["app"], True)
+    assert all(at - world.services["db"].started >= 10.0 for at, *_unused in world.touched)
+
+
+@pytest.mark.parametrize("front", ["web", "app"])
+def test_an_error_of_the_app_restarts_no_healthy_database_or_cache(
+    make: Make, monkeypatch: pytest.MonkeyPatch, front: str
+) -> None:
+    """As for a column that does not exist: the app answers 500 whatever is done."""
+    world = make(*shop(), front=front)
+    world.services["db"].health = world.services["cache"].health = "healthy"
+    learn(world)
+    world.run(5)
+    monkeypatch.setattr(world, "answer", lambda: ("status", 500))
+    world.run(900)
+    assert len(world.touched) >= 3
+    assert {name for _at, _how, names in world.touched for name in names} <= {"web", "app"}
+    assert [one["cause"] for one in world.incidents()] == ["erroring"]
 
 
 # --- health checks that are wrong ------------------------------------------------------------------------------------

@@ -222,16 +222,22 @@ NEXT: list[tuple[str, str, ladder.Decision, str]] = [
 def test_while_the_watcher_works_on_it_it_says_what_it_does_next(
     cause: str, decision: ladder.Decision, says: str
 ) -> None:
-    found = ladder.next_of_watcher(cause, decision, "", 1_750_000_000.0)
+    found = ladder.next_of_watcher(cause, decision, "", "/incidents/1", 1_750_000_000.0)
     assert says in found
     assert ("nothing to do for you" in found) is (decision.why != HOLD.get(cause))
     assert "correct the app" not in found
 
 
 def test_the_next_step_names_what_the_diagnosis_knows() -> None:
-    assert ladder.next_step("env_invalid", "DB_PASSWORD, KEY").startswith("Correct DB_PASSWORD, KEY in the vault")
-    assert ladder.next_step("env_invalid").startswith("Correct what the evidence names in the vault")
-    assert "letters@db (PostgreSQL)" in ladder.next_step("credentials_refused", "letters@db (PostgreSQL)")
+    def step(cause: str, about: str = "", by_person: bool = True) -> str:
+        return ladder.next_step(cause, about, "", "/incidents/1", by_person)
+
+    assert step("env_invalid", "DB_PASSWORD, KEY").startswith("Correct DB_PASSWORD, KEY in the vault")
+    assert step("env_invalid").startswith("Correct what the evidence names in the vault")
+    assert "letters@db (PostgreSQL)" in step("credentials_refused", "letters@db (PostgreSQL)")
+    assert "Read the evidence in /incidents/1," in step("hung")
+    assert step("hung").endswith("Then run christmas.selfheal.recover again.")
+    assert step("hung", by_person=False).endswith("The incident ends by itself once the checks pass.")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.core import fil
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, iso, moment
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import hold_lock
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import LockHeld, hold_lock
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.variable import Variable
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import adoption_record, rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
@@ -35,7 +35,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.probe import ru
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.run import ProbeResult
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents, state
-from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import remedies
+from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import ladder, remedies
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import run as recovery
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery.ladder import Decision, Policy
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
@@ -232,14 +232,102 @@ def test_each_step_is_said_before_it_is_taken(world: World) -> None:
     said: list[str] = []
     outcome = recover(world, {"KEY": GOOD}, say=said.append)
     assert outcome["healthy"]
-    assert said[0].startswith("cause: env_invalid")
+    assert said[0] == "reading the state; for the checks it waits 240 s at most, 30 s or a start per remedy"
+    assert said[1].startswith("cause: env_invalid")
     tried = [text for text in said if text.startswith("trying ")]
     assert [text.split()[1] for text in tried] == names(outcome)
     (recreated,) = (at for at, text in enumerate(said) if text.startswith("trying recreate"))
-    assert said[recreated + 2] == "waiting for the app, at most 120 s", said
+    assert said[recreated + 2] == "waiting for the app, at most 30 s", said
     assert said[-1].startswith("healthy: ")
     assert LEAKED not in str(said)
     assert max(map(len, said)) <= 160
+
+
+GOOD_RELEASE: dict[str, Any] = {"id": "1", "images": {}, "files": {}, "env": "", "services": {}, "names": {}}
+
+
+def waits(world: World, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Let each wait for the app take its whole time, in vain; return how long each one was given."""
+    given: list[float] = []
+
+    def wait_in_vain(_app: App, _values: Any, seconds: float, _clock: Clock, _say: Any) -> dict[str, Any]:
+        given.append(round(seconds, 1))
+        world.now += seconds
+        return world.probe()
+
+    monkeypatch.setattr(recovery, "wait_healthy", wait_in_vain)
+    return given
+
+
+@pytest.mark.parametrize(
+    ("deadline", "starts", "given"),
+    [
+        pytest.param(240.0, 5.0, [30.0] * 3, id="a share for each"),
+        pytest.param(240.0, 50.0, [100.0, 100.0, 40.0], id="what the app takes to start"),
+        pytest.param(110.0, 50.0, [100.0, 10.0], id="the time of the run is over"),
+        pytest.param(3.0, 5.0, [3.0], id="a short run"),
+    ],
+)
+def test_each_remedy_gets_time_of_its_own(
+    world: World, monkeypatch: pytest.MonkeyPatch, deadline: float, starts: float, given: list[float]
+) -> None:
+    world.deploy(GOOD)
+    world.page_down = True
+    monkeypatch.setattr(release_store, "last_good", lambda _: GOOD_RELEASE | {"starts": {"web": starts}})
+    monkeypatch.setattr(recovery, "diagnose", lambda *_: Diagnosis("unknown", ["it fails"], ("web",)))
+    monkeypatch.setattr(remedies, "table", lambda *_: dict.fromkeys(("restart", "recreate", "up"), lambda: "done"))
+    monkeypatch.setitem(ladder.LADDERS, "unknown", ("restart", "recreate", "up"))
+    waited, said = waits(world, monkeypatch), list[str]()
+    outcome = recover(world, {"KEY": GOOD}, deadline=deadline, say=said.append)
+    assert not outcome["healthy"]
+    assert [round(seconds) for seconds in waited] == [round(seconds) for seconds in given]
+    assert f"{deadline:.0f} s at most" in said[0]
+    if len(given) < 3:
+        assert f"the {deadline:.0f} s of this run are over" in outcome["decision"]["why"]
+
+
+def test_an_app_that_runs_and_that_no_restart_helps_was_not_restarted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.deploy(GOOD)
+    world.page_down = True
+    monkeypatch.setattr(recovery, "diagnose", lambda *_: Diagnosis("credentials_refused", ["refused"], ("web",)))
+    outcome = recover(world, {"KEY": GOOD})
+    line = outcome["checklist"][2]
+    assert (outcome["remedies"], line["done"], line["detail"]) == ([], None, "not restarted: no restart helps")
+
+
+def test_a_person_hears_the_cause_of_an_incident_that_is_open_already(world: World) -> None:
+    world.deploy(GOOD)
+    world.accepts = LEAKED
+    watch(world)
+    said: list[str] = []
+    recover(world, {"KEY": GOOD}, say=said.append)
+    assert said[1].startswith("cause: ")
+
+
+def test_a_person_hears_who_holds_the_lock(world: World) -> None:
+    world.deploy(GOOD)
+    world.container = {"KEY": GOOD}
+    said: list[str] = []
+
+    with hold_lock(world.app.paths.lock, 0.0, "watch shop"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recovery, "LOCK_SECONDS", 0.1)
+        with pytest.raises(LockHeld):
+            recover(world, say=said.append)
+    assert said[0].startswith("reading the state")
+    assert "is held by pid " in said[1]
+    assert "(watch shop)" in said[1]
+
+
+def test_the_last_answer_is_said_while_a_remedy_is_waited_for(world: World) -> None:
+    world.page_down = True
+    world.container = {"KEY": GOOD}
+    heard: list[ProbeResult] = []
+    clock = Clock(now=world.tick, monotonic=lambda: world.tick() + 100 * (world.now - 1_750_000_000.0))
+    wait_healthy(world.app, None, 60.0, clock, heard.append)
+    assert 1 <= len(heard) <= 6
+    assert {found["summary"] for found in heard} == {"simulated"}
 
 
 def test_an_app_without_variables_has_no_env_to_keep(world: World) -> None:
@@ -281,7 +369,8 @@ def test_an_immutable_env_is_tried_once_and_the_next_step_names_the_command(
     command = f"{world.app.paths.env} is immutable: chattr -i {world.app.paths.env}"
     [remedy] = outcome["remedies"]
     assert (remedy["done"], command in remedy["result"]) == (False, True)
-    assert outcome["next_step"] == f"{command}. Then run recover.yml again."
+    after = "Then run christmas.selfheal.recover again." if values else "The watcher does the rest."
+    assert outcome["next_step"] == f"{command}. {after}"
     record = incidents.latest(world.app.paths.incidents)
     assert record is not None
     assert (record["next_step"], record["hold"]) == (outcome["next_step"], command)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Callable, cast
 
@@ -283,7 +284,8 @@ def test_the_watcher_waits_for_a_running_deploy(world: World) -> None:
     world.always, world.outcome = "refused", LockHeld("the lock is held by pid 7 (deploy)")
     world.turns(it, 5)
     assert len(world.recoveries) >= 3
-    assert "STATUS=waiting: the lock is held by pid 7 (deploy)" in world.notified
+    [said] = [text for text in world.notified if text.startswith("STATUS=waiting: ")]
+    assert re.fullmatch(r"STATUS=waiting: pid 7 \(deploy\) works on the app since \d\d:\d\d:\d\d UTC", said)
     # After a recovery, the timeout of systemd's watchdog is short again.
     timeouts = [text for text in world.notified if text.startswith("WATCHDOG_USEC=")]
     assert timeouts[:2] == [f"WATCHDOG_USEC={seconds * 1e6:.0f}" for seconds in (2000.0, it.config.silence)]
@@ -351,7 +353,7 @@ def test_the_reason_for_a_wait_is_cleared_when_a_recovery_finds_no_fault(
     it = world.watcher(balancer=BALANCED)
     world.outcome = LockHeld("the lock is held by pid 7 (deploy)")
     world.turns(it, 5)
-    assert "lock is held" in it.hold
+    assert "pid 7 (deploy) works on the app" in it.hold
     world.outcome = world.healthy()
     world.turns(it, 3)
     assert it.hold == ""
@@ -526,6 +528,32 @@ def test_further_kills_are_reported_together_a_little_later(world: World) -> Non
     assert len(world.recoveries) == 2
 
 
+def test_an_error_that_a_restarted_service_explains_is_reported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The restart policy was faster than the confirmation."""
+    it = world.watcher()
+    monkeypatch.setattr(it.services, "may_loop", lambda _now: True)
+    world.turns(it, 5)
+    assert world.recoveries == []
+    world.answers = ["status", "status"]
+    it.turn()
+    [(_at, watch)] = world.recoveries
+    assert watch.seen.probe["ok"]
+    assert watch.seen.passed is not None
+
+
+def test_what_changes_is_noted_with_the_same_turn(world: World) -> None:
+    it = world.watcher()
+    it.turn()
+    world.now += 1.0
+    it.trouble("origin", "replaced by hand")
+    it.turn()
+    assert watcher_note.read_note(world.config(), world.clock)["problems"] == []
+    it.problems["origin"] = ""
+    it.services.by_hand = lambda: {"web": "/srv"}  # type: ignore[method-assign]
+    it.turn()
+    assert "web were started" in watcher_note.read_note(world.config(), world.clock)["problems"][0]
+
+
 def test_metrics_and_a_note_are_written(world: World, tmp_path: Path) -> None:
     it = world.watcher(metrics_directory=str(tmp_path))
     it.turn()
@@ -545,6 +573,10 @@ def test_check_results_are_noted_with_the_first_answer_that_differs(world: World
     it.turn()
     world.now += 7.0
     assert noted(world) == {"ok": True, "passed": 1, "total": 1, "age": 7.0}
+    it.turn()
+    world.now += 2.0
+    # No new note is written for the same results; the file's time says when they were seen last.
+    assert noted(world) == {"ok": True, "passed": 1, "total": 1, "age": 2.0}
     world.outcome = world.left("hold")
     world.always = "refused"
     it.turn()

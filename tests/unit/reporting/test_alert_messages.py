@@ -118,7 +118,7 @@ TEXTS: list[tuple[str, Alert, list[str], list[str]]] = [
         "Korean: escalated",
         alert_messages.escalated(record(remedies=TRIED), "ko"),
         ["사람이 필요함"],
-        ["시도: 재시작, 컨테이너 재생성 (실패)", "다음 할 일: 인시던트"],
+        ["시도: 재시작, 컨테이너 재생성 (실패)", "다음 할 일: /var/lib/selfheal/shop/incidents/"],
     ),
     (
         "Korean: resolved",

@@ -70,7 +70,7 @@ CASES: list[
         outcome("health", "api", next_step="Read the evidence."),
         "",
         "xxxx  x",
-        "5 of 7, Health check passed: health done",
+        "5 of 7, Health check: health done",
         "Read the evidence.",
     ),
 ]
@@ -113,6 +113,14 @@ def test_the_checklist_is_that_of_the_incident_report() -> None:
         "프론트엔드 로그인 성공",
     ]
     assert all(set(titles) == set(recovery_report.STEPS) for titles in recovery_report.TITLES.values())
+
+
+@pytest.mark.parametrize(("language", "name"), [("en", "Restart of the containers"), ("ko", "Docker 컨테이너 재시작")])
+def test_a_step_that_failed_is_named_neutrally(language: str, name: str) -> None:
+    about: Any = {**ABOUT, "language": language}
+    built = recovery_report.build(about, VALID, REACHED, [], outcome("containers"), "")
+    assert built["failed_step"].startswith(f"4 of 7, {name}: ")
+    assert all(set(names) == set(recovery_report.STEPS) for names in recovery_report.NAMES.values())
 
 
 @pytest.mark.parametrize(
@@ -174,7 +182,7 @@ def test_markdown_keeps_tables_and_lists_whole() -> None:
     assert "| 2025-05-27T02:00:00.000Z | 0.10 | a \\| b c |" in page
     assert "- line break" in page
     assert "1. recreate (2.00 s): recreated" in page
-    assert "Failed at step 5 of 7, Health check passed: health done.\n\nDo it.\n" in page
+    assert "Failed at step 5 of 7, Health check: health done.\n\nDo it.\n" in page
     assert "`/x`" in page
 
 
@@ -184,7 +192,7 @@ def test_the_verdict_names_step_cause_and_what_to_do() -> None:
         ABOUT, VALID, REACHED, [], outcome("health", evidence=evidence, next_step="Stop it."), ""
     )
     assert sick["verdict"] == (
-        "shop on lab1 is NOT recovered. Failed at step 5 of 7, Health check passed: health done. "
+        "shop on lab1 is NOT recovered. Failed at step 5 of 7, Health check: health done. "
         "Cause: port 8000 is held by nginx (pid 7). Next: Stop it."
     )
     away = recovery_report.build(ABOUT, CLOCK, AWAY, [], {}, "")
