@@ -183,6 +183,17 @@ PACKAGES = (
     "libjs-dygraphs",
 )
 
+# Of the roles that every app needs, and of the load balancer: rows that an option brings, or a program later.
+_LATER = (
+    "/etc/apt/",
+    "/etc/haproxy/selfheal-certs/",
+    "/etc/selfheal/domain/",
+    f"{_SYSTEMD}/selfheal-certificate@",
+    f"{_TIMERS}/",
+    "/run/",
+    "/var/lib/prometheus/",
+)
+
 # Folders of ours that are removed when they are empty.
 FOLDERS = (
     "/etc/haproxy/selfheal",
@@ -215,6 +226,13 @@ class App(NamedTuple):
         chosen = frozenset(roles)
         return [
             row.name.format(**self._asdict()) for row in rows if row.when == when and (not chosen or row.role in chosen)
+        ]
+
+    def written(self, roles: Iterable[str]) -> list[str]:
+        """The files and folders that these roles write without further options, in the order of the table."""
+        chosen = frozenset(roles)
+        return [
+            row.name.format(**self._asdict()) for row in FILES if row.role in chosen and not row.name.startswith(_LATER)
         ]
 
 

@@ -4,17 +4,21 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.overlay import CPUS, MEMORY, PIDS
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
+from ansible_collections.christmas.selfheal.plugins.module_utils.removal import belongings
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import stops
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt.receive import Received
 
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 _WIDTH = 10
 _FEW = 6
+_COLUMNS = 120
+_OF_APP = ("compose_app", "app_env")
 
 
 class Folders(NamedTuple):
@@ -62,7 +66,7 @@ def render(
         )
     lines += [_row("inventory" if line is written[0] else "", line) for line in written]
     lines += ["", f"Written on {folders.host}:"]
-    lines.append(_row("app", f"{found['directory']}, /etc/selfheal, /var/lib/selfheal/{found['app']}, and the watcher"))
+    lines += _on_host(found, queue is not None)
     lines += [
         "",
         f"If the release does not pass its checks, the app is put back as it runs now, from {found['folder']}.",
@@ -95,6 +99,29 @@ def _downtime(found: Adoption) -> list[str]:
     if not found["front"]["why_not"]:
         lines.append("  With -e adopt_load_balancer=true, HAProxy is put in front first, and requests wait instead")
     return lines
+
+
+def _on_host(found: Adoption, is_balanced: bool) -> list[str]:
+    """What site.yml writes there, by the table of what a removal takes away."""
+    row = belongings.App(found["app"], found["directory"], "")
+    own = [f"{found['directory']} (project, overlay, releases, .env)"]
+    # The files of the app's directory are in that line.
+    own += [name for name in row.written(_OF_APP) if not name.startswith(f"{found['directory']}/")]
+    packages = ["rsync", "logrotate", *(["haproxy"] if is_balanced else [])]
+    shared = {
+        "app": own,
+        "watcher": row.written(["watcher"]),
+        "haproxy": row.written(["load_balancer"]) if is_balanced else [],
+        "logs": [*row.written(["log_rotation"]), "and a restart of journald"],
+        "docker": [*row.written(["docker_engine"]), "which gets the keys that it lacks, and a reload of the engine"],
+        "packages": [f"{', '.join(packages)}, where they are missing"],
+    }
+    return [line for kind, names in shared.items() if names for line in _rows(kind, names)]
+
+
+def _rows(kind: str, names: Sequence[str]) -> list[str]:
+    lines = textwrap.wrap(", ".join(names), _COLUMNS, break_long_words=False, break_on_hyphens=False)
+    return [_row("" if at else kind, line) for at, line in enumerate(lines)]
 
 
 def _number(found: Adoption) -> str:

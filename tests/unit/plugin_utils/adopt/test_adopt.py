@@ -211,6 +211,23 @@ def test_where_no_load_balancer_can_be_put_nothing_is_written(where: run.Place) 
     assert "With -e adopt_load_balancer=true" in prepare(adoption(), where, check=True).plan
 
 
+def test_the_plan_names_what_is_written_on_the_host(where: run.Place) -> None:
+    said = prepare(adoption(), where, check=True).plan
+    for name in (
+        *("/opt/shop (project, overlay, releases, .env)", "/var/lib/selfheal/shop", "/etc/selfheal/shop.json"),
+        *("/usr/local/lib/selfheal", "/usr/local/bin/selfheal", "/usr/share/bash-completion/completions/selfheal"),
+        *("/etc/logrotate.d/selfheal-shop", "/etc/systemd/journald.conf.d/60-selfheal.conf"),
+        *("/etc/docker/daemon.json", "a reload of the engine", "rsync"),
+    ):
+        assert name in said
+    # Of other roles, and of options that the new inventory does not have.
+    for name in ("prometheus", "/etc/apt", "domain", "haproxy", "/run/"):
+        assert name not in said
+    said = prepare(adoption(), where, check=True, in_front=True).plan
+    assert "  haproxy    /etc/haproxy/selfheal/shop.cfg, " in said
+    assert "rsync, logrotate, haproxy" in said
+
+
 def chained(*rows: tuple[str, float, list[str]]) -> Adoption:
     """An adoption with a container for each (service, seconds of its stop, services that it depends on)."""
     found = adoption()
