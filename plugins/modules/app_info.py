@@ -42,6 +42,9 @@ app_info:
     app:
       description: Name of the app.
       type: str
+    not_cared_for:
+      description: Why no one takes care of the app on this host, as it was never deployed there, or removed; else empty.
+      type: str
     healthy:
       description: Whether every check passes and the env is sound.
       type: bool
@@ -107,7 +110,9 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import
 
 def inform(module: AnsibleModule) -> dict[str, object]:
     """Read the state."""
-    return {"changed": False, "app_info": app_status.inform(app_module.app_of(module.params))}
+    app = app_module.app_of(module.params)
+    found = {**app_status.inform(app), "not_cared_for": app_module.not_cared_for(app.paths)}
+    return {"changed": False, "app_info": found}
 
 
 def main() -> None:

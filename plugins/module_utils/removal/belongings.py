@@ -150,7 +150,7 @@ FILES = (
     Belonging("watcher", LAST, "/usr/local/lib/selfheal"),
     Belonging("app_env", STAYS, "{directory}/.env", "the app reads it; it holds secrets"),
     Belonging("app_env", STAYS, "{directory}/.env.example", "it lists the variables of .env, without values"),
-    Belonging("docker_engine", STAYS, "/etc/docker/daemon.json", "the engine's settings; a change needs its restart"),
+    Belonging("docker_engine", STAYS, "/etc/docker/daemon.json", "the engine's settings"),
     Belonging("docker_engine", STAYS, "/etc/apt/sources.list.d/docker.sources", "the engine comes from there"),
     Belonging("monitoring", STAYS, "/etc/default/prometheus", _CONFFILE),
     Belonging("monitoring", STAYS, "/etc/default/prometheus-node-exporter", _CONFFILE),
@@ -166,6 +166,10 @@ FILES = (
     Belonging("monitoring", STAYS, "/var/lib/selfheal-tunnel", "the home of a user: userdel --remove selfheal-tunnel"),
 )
 """In the order of removal: what a killed removal needs to go on comes last."""
+
+# What the role docker_engine writes there by default, below DAEMON.
+DAEMON = "/etc/docker/daemon.json"
+DAEMON_KEYS = ("default-ulimits", "live-restore", "log-driver", "log-opts")
 
 # Debian packages that the roles install.
 PACKAGES = (
