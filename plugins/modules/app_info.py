@@ -43,7 +43,7 @@ app_info:
       description: Name of the app.
       type: str
     not_cared_for:
-      description: Why no one takes care of the app on this host, as it was never deployed there, or removed; else empty.
+      description: Why no one takes care of the app on this host (it was never deployed there, or removed); else empty.
       type: str
     healthy:
       description: Whether every check passes and the env is sound.

@@ -194,9 +194,9 @@ def _about_jobs(app: App, model: Model, documents: Sequence[Document]) -> list[s
     jobs = start_order.jobs(model) | frozenset(good.get("jobs") or ())
     ours = {docker_containers.label(one, "service") for one in documents if own_files.is_ours(one)}
     names = ", ".join(sorted(jobs & ours))
-    return [f"One-shot services: the ended containers of {names} are removed. The next `up` runs them again"] * bool(
-        names
-    )
+    if not names:
+        return []
+    return [f"One-shot services: the ended containers of {names} are removed. The next `up` runs them again"]
 
 
 def _is_last(app: str, role: str, root: str) -> bool:
