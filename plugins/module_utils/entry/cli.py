@@ -133,7 +133,8 @@ def _recover(given: argparse.Namespace, root: str) -> int:
     else:
         for number, line in enumerate(outcome["checklist"], start=1):
             mark = recovery_report.MARKS[line["done"]]
-            print(f"[{mark}] {line['seconds']:6.2f} s  {number}. {line['step']} ({line['detail']})")
+            title = recovery_report.TITLES["en"][line["step"]]
+            print(f"[{mark}] {line['seconds']:6.2f} s  {number}. {title} ({line['detail']})")
         for one in outcome["remedies"]:
             print(f"{one['name']} ({one['seconds']:.2f} s): {one['result']}")
         print(_verdict(config, outcome, given.check))

@@ -229,7 +229,7 @@ def _checks(config: Config, noted: SeenChecks | None, seen: _Seen, clock: Clock)
     if noted["ok"]:
         return True, summary, {}
     places = filter(None, (web.address(check.url) for check in config.app.checks))
-    return False, summary, _blamed(config, {place.port: "is asked by the checks, which fail" for place in places}, seen)
+    return False, summary, _blamed(config, {place.port: "fails its checks" for place in places}, seen)
 
 
 def _failed(found: ProbeResult) -> list[CheckResult]:

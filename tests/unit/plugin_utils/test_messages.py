@@ -44,7 +44,11 @@ def deployed(result: dict[str, Any], check_mode: bool = False) -> list[str]:
         ("", [], "Next: correct it, and deploy again"),
         ("    KeyError: 'A'", [], "Next: correct what the log above says, and deploy again"),
         ("    KeyError: 'A'", ["compose_app_services: {web: {}}"], "compose_app_services: {web: {}}"),
-        ('    FATAL:  password authentication failed for user "shop"', [], "DB_PASSWORD"),
+        (
+            '    FATAL:  password authentication failed for user "shop"',
+            [],
+            "last good release: DB_PASSWORD. Write",
+        ),
         ("    Access denied for user 'shop'@'172.18.0.3' (using password: YES)", [], "password of its first start"),
         ("    WRONGPASS invalid username-password pair or user is disabled.", [], "the same variable"),
     ],
@@ -52,7 +56,14 @@ def deployed(result: dict[str, Any], check_mode: bool = False) -> list[str]:
 def test_a_deploy_that_failed_says_its_log_once_and_ends_with_the_next_step(
     log: str, hints: list[str], last: str
 ) -> None:
-    shown = deployment.failure({"msg": "it failed.\nThe last good release serves.", "hints": hints, "log": log})
+    shown = deployment.failure(
+        {
+            "msg": "it failed.\nThe last good release serves.",
+            "hints": hints,
+            "log": log,
+            "variables": ["DB_PASSWORD"],
+        }
+    )
     assert shown.log == log
     lines = shown.msg.splitlines()
     assert lines[:2] == ["it failed.", "The last good release serves."]
