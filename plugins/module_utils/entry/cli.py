@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     said = command("logs", _logs, "what the containers have logged, each line with its service, without secrets")
     said.add_argument("service", nargs="?", default="", metavar="SERVICE", help="of it alone (default: of all)")
     said.add_argument("--since", default="", metavar="TIME", help="90s, 30m, 2h, 1d (default: the last lines)")
-    said.add_argument("--all", action="store_true", help="also requests of our own checks, and every repetition")
+    said.add_argument("--all", action="store_true", help="also requests that name our checks, and every repetition")
     said.add_argument("--follow", action="store_true", help="go on with what is logged from now on, until Ctrl-C")
     command("probe", _probe, "run the checks once")
     command("recover", _recover, "recover the app now; a healthy one is left alone").add_argument(

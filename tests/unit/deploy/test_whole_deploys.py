@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import before_first, rollback, rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome, status
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import login_log
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
@@ -662,11 +662,22 @@ def test_the_state_of_an_app_names_its_releases_and_its_cause_without_secrets(wo
     assert (facts["healthy"], facts["cause"], facts["release"]) == (True, "", done["release"])
     assert [(one["id"], one["by"]) for one in facts["releases"]] == [(done["release"], "ada")]
     assert sorted(one["service"] for one in facts["instances"]) == ["database", "web"]
+    assert facts["rolls_back_to"] == ""
+    world.source("version 2")
+    second = deploy(world)
+    facts = app_status.inform(world.app, world.clock)
+    assert (facts["release"], facts["rolls_back_to"]) == (second["release"], done["release"])
     _exited(world)
     facts = app_status.inform(world.app, world.clock)
     assert facts["healthy"] is False
     assert facts["cause"] != ""
     assert TOKEN not in str(facts)
+
+
+def test_the_state_of_an_app_says_what_its_watcher_does(world: World) -> None:
+    lines = status.care("shop", str(world.root), world.clock)
+    assert [line.partition(":")[0] for line in lines][:2] == ["watcher", "breaker"]
+    assert status.care("unknown", str(world.root), world.clock) == []
 
 
 def test_recover_on_the_host_starts_an_ended_container_and_does_not_touch_a_healthy_app(
