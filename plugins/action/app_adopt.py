@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible import constants, context
@@ -37,6 +37,7 @@ _CONNECTION: dict[str, Callable[[Any], object]] = {
     "ansible_port": int,
     "ansible_ssh_private_key_file": str,
     "ansible_ssh_common_args": str,
+    "ansible_ssh_extra_args": str,
 }
 _PASSWORDS = ("ansible_password", "ansible_ssh_pass")
 _SUDO = "test $(id -u) = 0 || sudo -n true"
@@ -187,12 +188,17 @@ class ActionModule(ActionBase):
             identities=[Identity(*one) for one in self._loader._vault.secrets or []],
             encrypt_identity=constants.DEFAULT_VAULT_ENCRYPT_IDENTITY or "",
             name=str(self._variables.get("inventory_hostname", "")),
-            connection=[
-                (name, kind(self._templar.template(self._variables[name])))
-                for name, kind in _CONNECTION.items()
-                if self._variables.get(name)
-            ],
+            connection=self._connects_by(context.CLIARGS),
         )
+
+    def _connects_by(self, arguments: Mapping[str, object]) -> list[tuple[str, object]]:
+        """How this run connects. A variable of the host outranks the option of the command line, as Ansible has it."""
+        variables = {
+            name: kind(self._templar.template(self._variables[name]))
+            for name, kind in _CONNECTION.items()
+            if self._variables.get(name)
+        }
+        return list({**dict(this_run.connection(arguments)), **variables}.items())
 
     def _show(self, text: str) -> None:
         self._display.display(f"\n{text}\n")

@@ -27,6 +27,9 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.progress import
 PAUSE = 0.5
 """Seconds between two looks at the file."""
 
+# What the message says already, or what is for it.
+_SHOWN = ("checks", "hints", "log", "steps", "variables")
+
 
 class ActionModule(ActionBase):
     """`christmas.selfheal.app_deploy`."""
@@ -52,7 +55,9 @@ class ActionModule(ActionBase):
         shown = deployment.failure(cast(deployment.Failed, ended))
         if shown.log:
             self._display.display(shown.log)
-        kept = {key: value for key, value in ended.items() if key not in ("checks", "hints", "log", "steps")}
+        kept = {
+            key: value for key, value in ended.items() if key not in ("checks", "hints", "log", "steps", "variables")
+        }
         return {**kept, "msg": shown.msg}
 
     @contextmanager

@@ -49,6 +49,7 @@ class ActionModule(ActionBase):
             collections=this_run.collections(),
             identities=[Identity(*one) for one in self._loader._vault.secrets or []],
             encrypt_identity=constants.DEFAULT_VAULT_ENCRYPT_IDENTITY or "",
+            connection=this_run.connection(context.CLIARGS),
         )
         try:
             ask = self._ask if given["ask"] else None

@@ -185,7 +185,13 @@ def deploy(module: AnsibleModule) -> dict[str, Any]:
         else:
             result = deployment.deploy(app, how, module.check_mode)
     except deployment.DeployError as error:
-        found = {"hints": error.hints, "log": error.log, "checks": error.checks, "steps": steps.done}
+        found = {
+            "hints": error.hints,
+            "log": error.log,
+            "variables": error.variables,
+            "checks": error.checks,
+            "steps": steps.done,
+        }
         raise ansible_no_log.Failed(error.message, **found) from error
     diff = {"before": "", "after": "".join(f"{line}\n" for line in result["differences"])}
     return {**result, "diff": diff, "steps": steps.done}

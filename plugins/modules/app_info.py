@@ -42,6 +42,9 @@ app_info:
     app:
       description: Name of the app.
       type: str
+    not_cared_for:
+      description: Why no one takes care of the app on this host (it was never deployed there, or removed); else empty.
+      type: str
     healthy:
       description: Whether every check passes and the env is sound.
       type: bool
@@ -68,6 +71,13 @@ app_info:
       description: The releases that are recorded, oldest first, each with C(id), C(time) and C(images).
       type: list
       elements: dict
+    care:
+      description: Lines on the watcher, its circuit breaker, a pause, and problems; empty for an app without one.
+      type: list
+      elements: str
+    rolls_back_to:
+      description: Id of the release that christmas.selfheal.rollback would deploy; empty without one.
+      type: str
     promoted_from:
       description: Where the last good release was promoted from, C(host) and C(release); empty when it was not.
       type: dict
@@ -101,13 +111,20 @@ app_info:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module, status
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import status as app_status
 
 
 def inform(module: AnsibleModule) -> dict[str, object]:
     """Read the state."""
-    return {"changed": False, "app_info": app_status.inform(app_module.app_of(module.params))}
+    app = app_module.app_of(module.params)
+    found = {
+        **app_status.inform(app),
+        "not_cared_for": app_module.not_cared_for(app.paths),
+        "care": status.care(app.name, app.paths.root, Clock()),
+    }
+    return {"changed": False, "app_info": found}
 
 
 def main() -> None:

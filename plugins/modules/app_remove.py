@@ -126,7 +126,8 @@ def remove(module: AnsibleModule) -> dict[str, Any]:
     except (run.RemovalError, switch.SwitchError) as error:
         raise ansible_no_log.Failed(error) from error
     diff = {"before": report.present(done), "after": ""}
-    return {**done, "text": report.text(options.app.name, done, module.check_mode), "diff": diff}
+    text = report.text(options.app.name, done, module.check_mode, module._diff)
+    return {**done, "text": text, "diff": diff}
 
 
 def main() -> None:

@@ -148,7 +148,8 @@ def test_the_logs_hold_no_secret(host: Any) -> None:
 
 def test_an_app_runs_on_without_us_and_the_other_one_is_unharmed(host: Any, play: Play) -> None:
     other = unharmed(host, SECOND)
-    planned = play("remove.yml", "--check", "--diff")
+    assert "-/opt/wishes/compose.hardened.yaml" in play("remove.yml", "--check", "--diff").stdout
+    planned = play("remove.yml", "--check")
     assert planned.returncode == 0, planned.stdout
     with Prober(lambda: fails(FIRST)) as prober:
         ran = play("remove.yml", extra={"remove_confirm": FIRST})
@@ -174,9 +175,10 @@ def test_a_second_run_changes_nothing(host: Any, play: Play) -> None:
 
 def test_an_app_that_was_removed_is_not_recovered(host: Any, play: Play) -> None:
     before = files(host)
-    ran = play("recover.yml", extra={"selfheal_app": FIRST})
-    assert ran.returncode == 2, ran.stdout
-    assert "wishes is not under care on this host" in " ".join(ran.stdout.split())
+    for playbook in ("recover.yml", "status.yml"):
+        ran = play(playbook, extra={"selfheal_app": FIRST})
+        assert ran.returncode == 2, ran.stdout
+        assert "wishes is not under care on this host" in " ".join(ran.stdout.split())
     assert files(host) == before
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from ..docker.containers import Container
+from ..docker.containers import Container, times
 from ..docker.model import Model, Services, Spec
 from .jobs import COMPLETED, copied_files, jobs
 
@@ -297,7 +297,7 @@ def _ended(item: Container) -> str:
     detail = f" ({item['error']})" if item["error"] else ""
     if item["state"] in _OVER:
         return f"exited with {item['exit_code']}{detail}"
-    return f"keeps restarting, restarted {item['restarts']} times, last exit code {item['exit_code']}{detail}"
+    return f"keeps restarting, restarted {times(item['restarts'])}, last exit code {item['exit_code']}{detail}"
 
 
 def _doing(item: Container) -> str:

@@ -44,7 +44,10 @@ _TERM = 15
 
 
 class Instance(TypedDict):
-    """A container of the app as it runs. `stop_seconds`: it does not handle the stop signal, so its stop takes that."""
+    """A container of the app as it runs. `stop_seconds`: it does not handle the stop signal, so its stop takes that.
+
+    `depends_on`: the services that its own one depends on, as Compose noted them.
+    """
 
     service: str
     name: str
@@ -52,6 +55,7 @@ class Instance(TypedDict):
     image: str
     image_id: str
     stop_seconds: float
+    depends_on: list[str]
 
 
 class Volume(TypedDict):
@@ -484,15 +488,20 @@ def _instance(document: Document) -> Instance:
         "image": one["image"],
         "image_id": one["digest"],
         "stop_seconds": grace if is_deaf else 0.0,
+        # SERVICE:CONDITION:RESTART, each after a comma.
+        "depends_on": [one.partition(":")[0] for one in label(document, "depends_on").split(",") if one],
     }
 
 
 def _handles_stop(pid: int) -> bool:
-    """Whether a process handles SIGTERM. The first one of a container ignores it otherwise, and is killed."""
+    """Whether a process handles SIGTERM. The first one of a container ignores it otherwise, and is killed.
+
+    One that waits for it, as Docker's init does (`init: true`), has it blocked.
+    """
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as stream:
             lines = dict(line.split(":", 1) for line in stream if ":" in line)
-        return bool(int(lines["SigCgt"], 16) >> (_TERM - 1) & 1)
+        return any(int(lines[name], 16) >> (_TERM - 1) & 1 for name in ("SigCgt", "SigBlk"))
     except (OSError, KeyError, ValueError):
         return True
 

@@ -315,7 +315,10 @@ def _try_plan(
     if not source.files and not source.promoted:
         stage_last_good(paths)
     elif check and not os.path.isdir(paths.incoming):
-        return None, f"{HARDENED_FILE} is not known yet: rsync is not on this host, so the project was not copied"
+        why = "a run in check mode does not copy the project to a host that has none of it yet"
+        if shutil.which("rsync") is None:
+            why = "rsync is not on this host, so the project was not copied"
+        return None, f"{HARDENED_FILE} is not known yet: {why}"
     staged = stage(app, source)
     if check and app.variables and not os.path.exists(paths.env):
         return None, f"{HARDENED_FILE} is not known yet: {paths.env} does not exist, and the compose file may need it"

@@ -26,6 +26,7 @@ from ..docker.model import Model, Services
 from ..env import history as env_history
 from ..env import rules as secret_rules
 from ..env.read import read as read_env
+from ..health import login_log
 from ..health.diagnosis import MEANING, diagnose, held_by
 from ..health.evidence import LOG_LINES
 from ..health.facts import holders, read
@@ -45,14 +46,20 @@ _LONGEST_STEP = 120
 class DeployError(Exception):
     """The release was not deployed.
 
-    `message` says why, and what runs now; `hints` are lines for the inventory; `log` has the last lines of what failed.
+    `message` says why, and what runs now; `hints` are lines for the inventory; `log` has the last lines of what failed;
+    `variables` are the names in the env that have another value than in the last good one, as far as that is known.
     """
 
     def __init__(
-        self, message: str, hints: list[str] | None = None, checks: ProbeResult | None = None, log: str = ""
+        self,
+        message: str,
+        hints: list[str] | None = None,
+        checks: ProbeResult | None = None,
+        log: str = "",
+        variables: Sequence[str] = (),
     ) -> None:
         super().__init__("\n".join(filter(None, (message, log))))
-        self.message, self.log = message, log
+        self.message, self.log, self.variables = message, log, list(variables)
         self.hints = hints or []
         self.checks: ProbeResult | NotAsked = checks or {}
 
@@ -215,16 +222,36 @@ def _replace(new: Candidate, found: list[str], others: bool, clock: Clock, begun
             name = _accept(new, others, clock, begun)
             return result(True, True, name, found, checks, clock.monotonic() - begun)
         loosening = _hints(project, new.secrets)
-        logs = _keep_logs(app.paths, project, checks, new.secrets, clock)
+        logs, refused = _keep_logs(new, checks, clock)
+        failure = _with_refusal(failure, refused)
     except Exception as error:
         # Whatever the error, the release before has to serve again.
         failure, checks = str(error) or type(error).__name__, None
     # The whole reason is in the message.
     why = textwrap.shorten(redact(failure, new.secrets), _LONGEST_STEP, placeholder=" …")
     new.how.say(f"rolling back: {why}")
+    variables = _changed_variables(new)
     serves = last_good.bring_back(app, new.good, bool(new.instances), new.how.plan.gate, clock)
     message = "\n".join(filter(None, (failure, serves)))
-    raise DeployError(redact(message, new.secrets), loosening, checks, redact(logs, new.secrets))
+    raise DeployError(redact(message, new.secrets), loosening, checks, redact(logs, new.secrets), variables)
+
+
+def _changed_variables(new: Candidate) -> list[str]:
+    """The names of the env whose values differ from those of the last good release."""
+    if new.good is None:
+        return []
+    with contextlib.suppress(env_history.EnvError, OSError):
+        return env_history.changed_since(new.app.paths.env, new.app.paths.history, str(new.good["env"]))
+    return []
+
+
+def _with_refusal(failure: str, refused: login_log.Refusal | None) -> str:
+    """The failure, with a refused login in its first line."""
+    if refused is None or MEANING["credentials_refused"] in failure:
+        return failure
+    first, line_end, rest = failure.partition("\n")
+    whose = f" of user {refused.user}" if refused.user else ""
+    return f"{first}: {refused.kind} refused the login{whose}{line_end}{rest}"
 
 
 def _require_engine() -> None:
@@ -560,23 +587,30 @@ def _remove_dropped(project: docker_project.Project, model: Model, good: Release
         how.say(f"removed {names}: not in an active profile any more (COMPOSE_PROFILES). The volumes stay")
 
 
-def _keep_logs(
-    paths: AppPaths,
-    project: docker_project.Project,
-    checks: ProbeResult | None,
-    secrets: Mapping[str, str],
-    clock: Clock,
-) -> str:
-    """Keep the logs of what failed before its containers are removed; return their last lines."""
+def _keep_logs(new: Candidate, checks: ProbeResult | None, clock: Clock) -> tuple[str, login_log.Refusal | None]:
+    """Keep the logs of what failed before its containers are removed.
+
+    :returns: the last lines of the services at fault, and the last login that one of them was refused.
+    """
     try:
-        instances = project.containers()
+        instances = new.project.containers()
         chosen = failure_logs.failed(instances, checks["results"] if checks else ())
-        names = {str(item["id"]): str(item["name"]) for item in instances}
-        logs = [failure_logs.Log(names[one], project.logs(one, failure_logs.KEPT_LINES, 20.0)) for one in chosen]
+        bad = [item for item in instances if item["id"] in chosen]
+        at_fault = {item["service"] for item in bad}
+        texts = [new.project.logs(str(item["id"]), failure_logs.KEPT_LINES, 20.0) for item in bad]
     except engine.EngineError:
-        return ""
-    folder = os.path.join(paths.state, "failed-releases")
-    return failure_logs.keep(folder, stamp(clock.now()), logs, secrets)
+        return "", None
+    causes = {one: start_order.dependents(new.model, one) for one in sorted(at_fault)}
+    logs = []
+    for item, text in zip(bad, texts):
+        because = next((one for one, late in causes.items() if item["service"] in late), "")
+        logs.append(failure_logs.Log(str(item["name"]), text, because))
+    # Those at fault come first.
+    logs.sort(key=lambda log: bool(log.because_of))
+    refusals = [login_log.as_client(log.text, clock.now(), new.how.plan.gate) for log in logs]
+    folder = os.path.join(new.app.paths.state, "failed-releases")
+    said = failure_logs.keep(folder, stamp(clock.now()), logs, new.secrets)
+    return said, next(filter(None, refusals), None)
 
 
 def _pins(instances: list[Container], good: Release | None, given: Mapping[str, str]) -> dict[str, str]:

@@ -30,7 +30,7 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
     clock, paths = clock or Clock(), app.paths
     serving = release_store.last_good(paths.directory)
     known = release_store.known(paths.directory)
-    to = next((one for one in known if one["id"] == wanted), None) if wanted else _before(known, serving)
+    to = next((one for one in known if one["id"] == wanted), None) if wanted else before(known, serving)
     if to is None:
         there = ", ".join(str(one["id"]) for one in known) or "none"
         raise DeployError(f"there is no release {wanted or 'before the one that serves'}. Recorded here: {there}")
@@ -61,8 +61,8 @@ def roll_back(app: App, wanted: str, how: How, check: bool = False, clock: Clock
         return {**done, "to": to["id"]}
 
 
-def _before(known: Sequence[Release], serving: Release | None) -> Release | None:
-    """The newest release before the serving one that differs from it and was not rolled back from."""
+def before(known: Sequence[Release], serving: Release | None) -> Release | None:
+    """Where a rollback goes: the newest release before the serving one that differs and was not rolled back from."""
 
     def same(one: Release) -> bool:
         return serving is not None and all(one[key] == serving[key] for key in ("files", "env", "images"))

@@ -249,6 +249,11 @@ def _published(document: Document) -> Mapping[str, Any]:
     return (document.get("NetworkSettings") or {}).get("Ports") or {}
 
 
+def times(count: int) -> str:
+    """How often something happened."""
+    return "once" if count == 1 else f"{count} times"
+
+
 def label(document: Document, key: str) -> str:
     """Return what Compose has labelled a container with: `service`, `project.working_dir` and so on; "" for nothing."""
     return str((document["Config"].get("Labels") or {}).get(f"com.docker.compose.{key}", ""))

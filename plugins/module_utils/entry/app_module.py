@@ -60,22 +60,27 @@ def app_of(params: Params) -> App:
     )
 
 
-def require_cared_for(paths: AppPaths) -> None:
-    """Refuse an app of which this host has nothing of ours: no one takes care of it.
-
-    :raises AppError: it was never deployed, or it was removed.
-    """
+def not_cared_for(paths: AppPaths) -> str:
+    """Why no one takes care of an app, when this host has nothing of ours of it: it was never deployed, or removed."""
     ours = [
         os.path.join(paths.directory, HARDENED_FILE),
         os.path.join(paths.directory, RELEASES),
         os.path.join(paths.root, "etc/selfheal", f"{paths.name}.json"),
         paths.state,
     ]
-    if not any(os.path.lexists(path) for path in ours):
-        raise AppError(
-            f"{paths.name} is not under care on this host: it was never deployed here, or remove.yml took it out. "
-            "Nothing was changed. Fix: correct selfheal_app, or deploy it with site.yml"
-        )
+    if any(os.path.lexists(path) for path in ours):
+        return ""
+    return (
+        f"{paths.name} is not under care on this host: it was never deployed here, or remove.yml took it out. "
+        "Nothing was changed. Fix: correct selfheal_app, or deploy it with site.yml"
+    )
+
+
+def require_cared_for(paths: AppPaths) -> None:
+    """Raise AppError for such an app."""
+    why = not_cared_for(paths)
+    if why:
+        raise AppError(why)
 
 
 def validated(variables: Sequence[Variable], values: Values | None) -> dict[str, str] | None:

@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     said = command("logs", _logs, "what the containers have logged, each line with its service, without secrets")
     said.add_argument("service", nargs="*", metavar="SERVICE", help="of these alone (default: of all)")
     said.add_argument("--since", default="", metavar="TIME", help="90s, 30m, 2h, 1d (default: the last lines)")
-    said.add_argument("--all", action="store_true", help="also requests of our own checks, and every repetition")
+    said.add_argument("--all", action="store_true", help="also requests that name our checks, and every repetition")
     said.add_argument("--follow", action="store_true", help="go on with what is logged from now on, until Ctrl-C")
     command("probe", _probe, "run the checks once")
     command("recover", _recover, "recover the app now; a healthy one is left alone").add_argument(
@@ -134,7 +134,8 @@ def _recover(given: argparse.Namespace, root: str) -> int:
     else:
         for number, line in enumerate(outcome["checklist"], start=1):
             mark = recovery_report.MARKS[line["done"]]
-            print(f"[{mark}] {line['seconds']:6.2f} s  {number}. {line['step']} ({line['detail']})")
+            title = recovery_report.TITLES["en"][line["step"]]
+            print(f"[{mark}] {line['seconds']:6.2f} s  {number}. {title} ({line['detail']})")
         for one in outcome["remedies"]:
             print(f"{one['name']} ({one['seconds']:.2f} s): {one['result']}")
         print(_verdict(config, outcome, given.check))

@@ -81,7 +81,7 @@ class Reading:
 
     def left_out(self) -> str:
         """Say what was left out; "" for nothing."""
-        own = f"{self.own} requests of our own checks" if self.own else ""
+        own = f"{self.own} requests that name our checks ({USER_AGENT})" if self.own else ""
         equal = f"{self.equal} repetitions" if self.equal else ""
         found = " and ".join(filter(None, (own, equal)))
         return f"left out: {found}; --all shows them" if found else ""

@@ -29,6 +29,7 @@ from ..env import dotenv
 from ..env import history as env_history
 from ..env import read as env_file
 from ..health import evidence
+from ..probe.web import USER_AGENT
 from ..recovery import config as agent_config
 from ..recovery.config import Config
 from ..releases import store as release_store
@@ -52,7 +53,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 class Wanted(NamedTuple):
     """What is to be shown: the logs of some services (() for all), of the last so many seconds (0: the last lines).
 
-    `all`: also the requests of our own checks, and every repetition.
+    `all`: also the requests that name our checks, and every repetition.
     """
 
     services: Sequence[str]
@@ -340,7 +341,7 @@ class _Following:
         documents, _chosen_ones = _chosen(self._config, self._wanted)
         _print(_kept(self._config, self._wanted, documents, _forms(self._config, documents)))
         if self._reading:
-            _note("requests of our own checks, and repetitions, are left out; --all shows them")
+            _note(f"requests that name our checks ({USER_AGENT}), and repetitions, are left out; --all shows them")
         try:
             self._go_on()
         finally:

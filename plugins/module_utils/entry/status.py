@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypedDict
@@ -86,7 +87,20 @@ class _Unhealthy(TypedDict):
     reason: str
 
 
-class _Status(TypedDict):
+class _Care(TypedDict):
+    """What the watcher does about an app."""
+
+    watcher: _WatcherNow
+    cause: str
+    hold: str
+    paused: _Paused | None
+    breaker: _Breaker
+    incident: _OpenIncident | None
+    alerts_waiting: int
+    problems: list[str]
+
+
+class _Status(_Care):
     """What `selfheal status --json` prints. A service of `others` is not of the release."""
 
     app: str
@@ -94,18 +108,10 @@ class _Status(TypedDict):
     checks: str
     unhealthy: list[_Unhealthy]
     others: list[_Unhealthy]
-    watcher: _WatcherNow
     instances: _Instances | None
-    cause: str
-    hold: str
-    paused: _Paused | None
-    breaker: _Breaker
-    incident: _OpenIncident | None
     last_incident: IncidentSummary | None
-    alerts_waiting: int
     backup: state.BackupAges | None
     certificate: state.CertificateMemory | None
-    problems: list[str]
 
 
 class _Seen(NamedTuple):
@@ -144,26 +150,70 @@ def _state_of(name: str, root: str) -> _Shown:
     except ConfigError as problem:
         unusable = {"app": name, "healthy": False, "problems": [str(problem)], "watcher": {"alive": False}}
         return _Shown(WRONG, unusable, f"{name}: {problem}")
-    memory, damaged = state.load(config.app.paths.state, config.app.paths.spare, repair=False)
-    orders = state.read_orders(config.app.paths.state)
-    facts = watcher_note.status_facts(config, memory, clock)
-    note = watcher_note.read_note(config, clock)
-    open_one, pause = facts["incident"], facts["paused"]
+    watched = _watched(config, of_config, clock)
+    open_one, cared = watched.open_one, watched.care
     seen = _look(config)
     known = {**_of_incident(open_one), **seen.troubles}
-    ok, checks, blamed = _checks(config, note["checks"], seen, clock)
+    ok, checks, blamed = _checks(config, watched.checks, seen, clock)
     # What the engine says of a service is closer to the reason than that a check failed.
     unhealthy = known or blamed
     newest = incidents.latest(config.app.paths.incidents)
-    timer = timers.read([name]).get(name)
-    of_timer = timers.problem(name, timer) if config.enabled and timer else ""
-    problems = filter(None, (of_timer, of_config, damaged, orders["problem"]))
     status: _Status = {
         "app": config.app.name,
         "healthy": ok and open_one is None and not unhealthy,
         "checks": checks,
         "unhealthy": _listed(unhealthy),
         "others": _listed({one.service: one.reason for one in start_order.troubles(seen.others)}),
+        "watcher": cared["watcher"],
+        "instances": _instances(config),
+        "cause": cared["cause"],
+        "hold": cared["hold"],
+        "paused": cared["paused"],
+        "breaker": cared["breaker"],
+        "incident": cared["incident"],
+        "last_incident": incidents.summary_of(newest) if newest else None,
+        "alerts_waiting": cared["alerts_waiting"],
+        "backup": state.backups(config.app.paths.backup, clock.now()),
+        "certificate": state.read_certificate(config.app.paths.certificate),
+        "problems": cared["problems"],
+    }
+    return _Shown(GOOD if status["healthy"] else SICK, status, _status_text(status))
+
+
+def care(name: str, root: str, clock: Clock) -> list[str]:
+    """What the watcher does about an app, a line each, as `selfheal status` says it; [] for an app without one."""
+    if not os.path.lexists(agent_config.path_of(name, root)):
+        return []
+    try:
+        cared = _watched(*agent_config.in_force(name, root), clock).care
+    except ConfigError as problem:
+        return [f"problem: {problem}"]
+    return [
+        f"watcher: {_watcher_text(name, cared['watcher'])}",
+        *_care_lines(cared),
+        *(f"problem: {problem}" for problem in cared["problems"]),
+    ]
+
+
+class _Watched(NamedTuple):
+    """What is known of the watcher's work: for people, its newest checks, and the incident that goes on."""
+
+    care: _Care
+    checks: SeenChecks | None
+    open_one: IncidentRecord | None
+
+
+def _watched(config: Config, of_config: str, clock: Clock) -> _Watched:
+    name = config.app.name
+    memory, damaged = state.load(config.app.paths.state, config.app.paths.spare, repair=False)
+    orders = state.read_orders(config.app.paths.state)
+    facts = watcher_note.status_facts(config, memory, clock)
+    note = watcher_note.read_note(config, clock)
+    open_one, pause = facts["incident"], facts["paused"]
+    timer = timers.read([name]).get(name)
+    of_timer = timers.problem(name, timer) if config.enabled and timer else ""
+    problems = filter(None, (of_timer, of_config, damaged, orders["problem"]))
+    cared: _Care = {
         "watcher": {
             "alive": note["alive"],
             "since_seconds": note["age"],
@@ -171,7 +221,6 @@ def _state_of(name: str, root: str) -> _Shown:
             "enabled": config.enabled,
             "timer": timer.state if timer else "",
         },
-        "instances": _instances(config),
         "cause": open_one["cause"] if open_one else "",
         "hold": _hold(config, open_one, note["hold"]),
         "paused": {"until": pause["until"], "reason": pause["reason"], "left": pause["left"]} if pause else None,
@@ -183,13 +232,10 @@ def _state_of(name: str, root: str) -> _Shown:
             "clean": config.policy.clean,
         },
         "incident": _open_incident(open_one, pause is not None) if open_one else None,
-        "last_incident": incidents.summary_of(newest) if newest else None,
         "alerts_waiting": facts["alerts_waiting"],
-        "backup": state.backups(config.app.paths.backup, clock.now()),
-        "certificate": state.read_certificate(config.app.paths.certificate),
         "problems": list(dict.fromkeys([*problems, *note["problems"]])),
     }
-    return _Shown(GOOD if status["healthy"] else SICK, status, _status_text(status))
+    return _Watched(cared, note["checks"], open_one)
 
 
 def _hold(config: Config, record: IncidentRecord | None, noted: str) -> str:
@@ -261,7 +307,7 @@ def _checks(config: Config, noted: SeenChecks | None, seen: _Seen, clock: Clock)
     if noted["ok"]:
         return True, summary, {}
     places = filter(None, (web.address(check.url) for check in config.app.checks))
-    return False, summary, _blamed(config, {place.port: "is asked by the checks, which fail" for place in places}, seen)
+    return False, summary, _blamed(config, {place.port: "fails its checks" for place in places}, seen)
 
 
 def _failed(found: ProbeResult) -> list[CheckResult]:
@@ -331,6 +377,21 @@ def _breaker_text(breaker: _Breaker) -> str:
     )
 
 
+def _care_lines(cared: _Care) -> list[str]:
+    lines = []
+    if cared["paused"]:
+        left = cared["paused"]["left"]
+        lines.append(f"PAUSED for another {left // 60} min {left % 60} s: {cared['paused']['reason']}")
+    if cared["incident"]:
+        lines.append(f"incident {cared['incident']['id']}: {cared['hold']}")
+        lines += [f"next: {cared['incident']['next_step']}"] if cared["incident"]["next_step"] else []
+    elif cared["hold"] and not cared["paused"]:
+        is_waiting = cared["hold"].startswith(_WAITING)
+        lines.append(cared["hold"] if is_waiting else f"nothing is done just now: {cared['hold']}")
+    lines.append(f"breaker: {_breaker_text(cared['breaker'])}")
+    return lines
+
+
 def _status_text(status: _Status) -> str:
     reasons = [f"service {one['service']} {one['reason']}" for one in status["unhealthy"]]
     how = "healthy" if status["healthy"] else ": ".join(["NOT healthy", *reasons[:1]])
@@ -339,16 +400,7 @@ def _status_text(status: _Status) -> str:
     lines.append(f"watcher: {_watcher_text(status['app'], status['watcher'])}")
     if status["instances"]:
         lines.append(f"instances: {status['instances']['serving']} of {status['instances']['of']} serve")
-    if status["paused"]:
-        left = status["paused"]["left"]
-        lines.append(f"PAUSED for another {left // 60} min {left % 60} s: {status['paused']['reason']}")
-    if status["incident"]:
-        lines.append(f"incident {status['incident']['id']}: {status['hold']}")
-        lines += [f"next: {status['incident']['next_step']}"] if status["incident"]["next_step"] else []
-    elif status["hold"] and not status["paused"]:
-        is_waiting = status["hold"].startswith(_WAITING)
-        lines.append(status["hold"] if is_waiting else f"nothing is done just now: {status['hold']}")
-    lines.append(f"breaker: {_breaker_text(status['breaker'])}")
+    lines += _care_lines(status)
     last = status["last_incident"]
     if last:
         ended = f"healthy after {last['seconds']:.1f} s" if last["healthy"] else "not over"

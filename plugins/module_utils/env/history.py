@@ -375,8 +375,23 @@ def _marks(content: bytes) -> dict[str, str]:
 
 def differing(before: bytes | None, after: bytes | None) -> list[str]:
     """The names whose values differ between two contents of an env, sorted; None for no file."""
-    old, new = _marks(before or b""), _marks(after or b"")
+    return _differing(_marks(before or b""), _marks(after or b""))
+
+
+def _differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+
+
+def changed_since(path: str, history: str, good: str) -> list[str]:
+    """The names whose values differ between the env in force and the version with this fingerprint.
+
+    Nothing when either is not known.
+    """
+    known = versions(history)
+    before, content = _find(known, good), _read(path)
+    if before is None or content is None:
+        return []
+    return _differing(before["variables"], _marks(content))
 
 
 def _find(known: Sequence[Version], mark: str) -> Version | None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import Callable, NamedTuple
 
 from ..compose.app_model import AppModel
+from ..docker.containers import times
 from ..env import read as env_file
 from ..host.oom_log import OomKill
 from ..host.procfs import Holder
@@ -233,10 +234,15 @@ def _replaced_services(facts: Facts) -> Collection[str]:
 
 def replaced(facts: Facts, services: Collection[str]) -> Diagnosis:
     """The diagnosis of an outage of services that were replaced by hand."""
-    folders = {name: facts["by_hand"][name] for name in sorted(services)}
-    evidence = [f"service {name} was started by `docker compose` in {folder}" for name, folder in folders.items()]
-    about = ", ".join(sorted(set(folders.values())))
-    return Diagnosis("replaced_by_hand", evidence, tuple(folders), about=about)
+    found = {name: facts["by_hand"][name] for name in sorted(services)}
+    folders = sorted(set(found.values()))
+    evidence = [_started_by_hand([name for name in found if found[name] == folder], folder) for folder in folders]
+    return Diagnosis("replaced_by_hand", evidence, tuple(found), about=", ".join(folders))
+
+
+def _started_by_hand(services: Sequence[str], folder: str) -> str:
+    were = f"services {', '.join(services)} were" if len(services) > 1 else f"service {services[0]} was"
+    return f"{were} started by `docker compose` in {folder}"
 
 
 def _image(facts: Facts) -> list[str]:
@@ -395,7 +401,7 @@ def _crash_loop(facts: Facts) -> list[str]:
         item["reason"].startswith(_NO_CONNECTION) for item in _failed(facts)
     )
     return [
-        f"{item['name']} is {item['state']}: restarted {item['restarts']} times{_last_code(item)}"
+        f"{item['name']} {_restarts(item)}{_last_code(item)}"
         for item in facts["instances"]
         if item["state"] == "restarting"
         or dying
@@ -407,6 +413,11 @@ def _crash_loop(facts: Facts) -> list[str]:
 def _is_well(item: Instance) -> bool:
     """Whether its own health check has passed in this life."""
     return item["state"] == "running" and item["health"] == "healthy"
+
+
+def _restarts(item: Instance) -> str:
+    again = f"restarted {times(item['restarts'])}"
+    return f"{again}, running just now" if item["state"] == "running" else f"is {item['state']}: {again}"
 
 
 def _last_code(item: Instance) -> str:

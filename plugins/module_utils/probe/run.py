@@ -365,6 +365,16 @@ class _Missing:
 
 
 _MISSING = _Missing()
+_FEW_STATUSES = 3
+
+
+def _expected(status: int, expected: Sequence[int]) -> str:
+    """What a status should have been. Of a long list, nothing that a server error makes plain by itself."""
+    if len(expected) <= _FEW_STATUSES:
+        return f": expected {' or '.join(map(str, expected))}"
+    if status >= 500 > max(expected):
+        return ""
+    return f": expected one of {len(expected)} statuses, {min(expected)} to {max(expected)}"
 
 
 def judge(check: Check, answer: Answer, today: float, secrets: Mapping[str, str]) -> dict[str, str]:
@@ -378,8 +388,7 @@ def judge(check: Check, answer: Answer, today: float, secrets: Mapping[str, str]
     if answer.status not in check.status:
         # A good answer may hold what was asked for, a token or a person's data; an error says what is wrong.
         said = _shown(answer.body, secrets) if answer.status >= 400 else ""
-        expected = " or ".join(map(str, check.status))
-        raise Fault("status", f"{seen}: expected {expected}" + (f"; it said: {said}" if said else ""))
+        raise Fault("status", seen + _expected(answer.status, check.status) + (f"; it said: {said}" if said else ""))
     if check.tls_days_left is not None:
         if answer.expires is None:
             raise Fault("tls", f"{seen}, but without TLS, so there is no certificate to check")

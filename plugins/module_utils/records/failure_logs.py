@@ -16,6 +16,8 @@ from ..docker.containers import Container
 from ..probe.run import CheckResult
 
 SHOWN_LINES, LINE_LENGTH = 15, 300
+# A traceback that is longer than this is shown as often as it is there.
+_LONGEST_BLOCK = 100
 # Of a log that never ends, the last so many lines are kept.
 KEPT_LINES = 20_000
 KEPT_FILES = 10
@@ -25,10 +27,11 @@ _ERROR = re.compile(
 
 
 class Log(NamedTuple):
-    """The log of one container, not redacted."""
+    """The log of one container, not redacted. `because_of`: the service at fault that it depends on, "" for none."""
 
     container: str
     text: str
+    because_of: str = ""
 
 
 def failed(instances: Sequence[Container], results: Sequence[CheckResult]) -> list[str]:
@@ -59,10 +62,34 @@ def keep(folder: str, stamp: str, logs: Sequence[Log], secrets: Mapping[str, str
             continue
         path = os.path.join(folder, f"{stamp}-{log.container}.log")
         where = f"all of it: {path}" if _write(path, text) else f"{path} cannot be written"
-        last = [f"    {line[:LINE_LENGTH]}" for line in _shown(text.splitlines())]
-        shown.append("\n".join([f"The last lines that {log.container} logged ({where}):", *last]))
+        if log.because_of:
+            shown.append(f"{log.container} depends on {log.because_of} ({where}).")
+            continue
+        lines, repeated = _once(text.splitlines())
+        last = [f"    {line[:LINE_LENGTH]}" for line in _shown(lines)]
+        shown.append("\n".join([f"The last lines that {log.container} logged ({where}{repeated}):", *last]))
     _prune(folder)
     return "\n".join(shown)
+
+
+def _once(lines: Sequence[str]) -> tuple[Sequence[str], str]:
+    """The lines without what they repeat at their end, apart from its times; and what to say of that."""
+    texts = [line.partition(" ")[2] for line in lines]
+    repeats = {size: _repeats(texts, size) for size in range(1, min(_LONGEST_BLOCK, len(lines) // 2) + 1)}
+    size = max(repeats, key=lambda one: (repeats[one] - 1) * one, default=0)
+    count = repeats.get(size, 1)
+    if count == 1:
+        return lines, ""
+    what = "the last line" if size == 1 else f"the last {size} lines"
+    return [*lines[: -size * count], *lines[-size:]], f"; {what} {count} times"
+
+
+def _repeats(texts: Sequence[str], size: int) -> int:
+    """How often the last block of this size stands at the end."""
+    block, count = texts[-size:], 1
+    while len(texts) >= size * (count + 1) and texts[-size * (count + 1) : -size * count] == block:
+        count += 1
+    return count
 
 
 def _shown(lines: Sequence[str]) -> list[str]:

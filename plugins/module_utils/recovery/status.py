@@ -10,6 +10,7 @@ from typing import TypedDict, cast
 from ..core.app import App
 from ..core.clock import Clock
 from ..core.redact import redact
+from ..deploy import rollback
 from ..docker import engine
 from ..docker.engine import EngineState
 from ..env.rules import Finding
@@ -46,7 +47,8 @@ class ReleaseSummary(TypedDict):
 class AppStatus(TypedDict):
     """The state of an app, as the module `app_info` returns it.
 
-    `cause` is "" when nothing is wrong; `promoted_from` is {} for a release that was not promoted.
+    `cause` is "" when nothing is wrong; `promoted_from` is {} for a release that was not promoted;
+    `rolls_back_to` is the id of the release that a rollback would deploy, "" without one.
     """
 
     app: str
@@ -58,6 +60,7 @@ class AppStatus(TypedDict):
     engine: EngineVersions
     release: str
     releases: list[ReleaseSummary]
+    rolls_back_to: str
     promoted_from: PromotedFrom
     env_fingerprint: str
     env_findings: list[Finding]
@@ -78,7 +81,8 @@ def inform(app: App, clock: Clock | None = None) -> AppStatus:
     found = diagnose(facts)
     hidden = evidence.secrets(app.variables, facts, None)
     newest = incidents.latest(app.paths.incidents)
-    good = release_store.last_good(app.paths.directory)
+    good, known = release_store.last_good(app.paths.directory), release_store.known(app.paths.directory)
+    back = rollback.before(known, good) if good else None
     return {
         "app": app.name,
         "healthy": found.healthy,
@@ -90,8 +94,9 @@ def inform(app: App, clock: Clock | None = None) -> AppStatus:
         "release": good["id"] if good else "",
         "releases": [
             {"id": one["id"], "time": one.get("time", ""), "by": one.get("by", ""), "images": one["images"]}
-            for one in release_store.known(app.paths.directory)
+            for one in known
         ],
+        "rolls_back_to": back["id"] if back else "",
         "promoted_from": good.get("promoted_from", _NOT_PROMOTED) if good else _NOT_PROMOTED,
         "env_fingerprint": facts["env"]["fingerprint"],
         "env_findings": facts["env"]["findings"],

@@ -150,7 +150,7 @@ FILES = (
     Belonging("watcher", LAST, "/usr/local/lib/selfheal"),
     Belonging("app_env", STAYS, "{directory}/.env", "the app reads it; it holds secrets"),
     Belonging("app_env", STAYS, "{directory}/.env.example", "it lists the variables of .env, without values"),
-    Belonging("docker_engine", STAYS, "/etc/docker/daemon.json", "the engine's settings; a change needs its restart"),
+    Belonging("docker_engine", STAYS, "/etc/docker/daemon.json", "the engine's settings"),
     Belonging("docker_engine", STAYS, "/etc/apt/sources.list.d/docker.sources", "the engine comes from there"),
     Belonging("monitoring", STAYS, "/etc/default/prometheus", _CONFFILE),
     Belonging("monitoring", STAYS, "/etc/default/prometheus-node-exporter", _CONFFILE),
@@ -167,6 +167,10 @@ FILES = (
 )
 """In the order of removal: what a killed removal needs to go on comes last."""
 
+# What the role docker_engine writes there by default, below DAEMON.
+DAEMON = "/etc/docker/daemon.json"
+DAEMON_KEYS = ("default-ulimits", "live-restore", "log-driver", "log-opts")
+
 # Debian packages that the roles install.
 PACKAGES = (
     "rsync",
@@ -181,6 +185,17 @@ PACKAGES = (
     "prometheus-postgres-exporter",
     "prometheus-alertmanager",
     "libjs-dygraphs",
+)
+
+# Of the roles that every app needs, and of the load balancer: rows that an option brings, or a program later.
+_LATER = (
+    "/etc/apt/",
+    "/etc/haproxy/selfheal-certs/",
+    "/etc/selfheal/domain/",
+    f"{_SYSTEMD}/selfheal-certificate@",
+    f"{_TIMERS}/",
+    "/run/",
+    "/var/lib/prometheus/",
 )
 
 # Folders of ours that are removed when they are empty.
@@ -215,6 +230,13 @@ class App(NamedTuple):
         chosen = frozenset(roles)
         return [
             row.name.format(**self._asdict()) for row in rows if row.when == when and (not chosen or row.role in chosen)
+        ]
+
+    def written(self, roles: Iterable[str]) -> list[str]:
+        """The files and folders that these roles write without further options, in the order of the table."""
+        chosen = frozenset(roles)
+        return [
+            row.name.format(**self._asdict()) for row in FILES if row.role in chosen and not row.name.startswith(_LATER)
         ]
 
 

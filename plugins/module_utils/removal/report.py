@@ -53,11 +53,22 @@ _PLANNED = _Words(
 
 def present(done: Removed) -> str:
     """What is there before, a line each: for a diff."""
-    return "".join(f"{name}\n" for name in (*done["units"], *done["files"], *done["images"]))
+    return "".join(f"{name}\n" for name in _names(done))
 
 
-def text(app: str, done: Removed, check: bool) -> str:
-    """All of it, in lines."""
+def _names(done: Removed) -> list[str]:
+    """Units, files, and the images in one line."""
+    repositories = sorted({name.rpartition(":")[0] for name in done["images"]})
+    count = len(done["images"])
+    images = f"{count} image name{'s' if count > 1 else ''} of releases: {', '.join(repositories)}"
+    return [*done["units"], *done["files"], *([images] if count else [])]
+
+
+def text(app: str, done: Removed, check: bool, is_shown: bool = False) -> str:
+    """All of it, in lines.
+
+    :arg is_shown: a diff shows what is removed.
+    """
     words = _PLANNED if check else _DONE
     if not done["changed"]:
         head = [f"{app}: nothing of ours is on this host."]
@@ -66,8 +77,10 @@ def text(app: str, done: Removed, check: bool) -> str:
     else:
         head = [f"{app}: {words.switched}", f"  {done['runs_from']}", *_gap(done, words, check)]
     lines = [*head, *done["notes"]]
-    if done["changed"]:
-        lines += [words.removed, *(f"  {name}" for name in (*done["units"], *done["files"], *done["images"]))]
+    if done["changed"] and is_shown:
+        lines.append(f"{words.removed} the {len(_names(done))} lines of the diff above")
+    elif done["changed"]:
+        lines += [words.removed, *(f"  {name}" for name in _names(done))]
     lines += ["What remains:", *(f"  {one['what']}: {one['detail']}" for one in done["remains"])]
     return "\n".join(lines)
 

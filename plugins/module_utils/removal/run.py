@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import json
 import os
 import re
 import shutil
@@ -35,6 +36,7 @@ from ..probe import continuous
 from ..probe.web import Fault
 from ..recovery import config as agent_config
 from ..releases import haproxy
+from ..releases import store as release_store
 from . import belongings, own_files, same_project, switch
 from .belongings import APP, FILES, LAST, STAYS, UNITS
 from .report import Remains, Removed
@@ -127,7 +129,7 @@ def _plan(options: Options, clock: Clock) -> _Plan:
         if documents and all(map(own_files.is_ours, documents)):
             # Where some run from their own files already, a run was killed, and this one goes on.
             _check_health(options.app, documents, clock)
-        notes += _about_restarts(own.model)
+        notes += [*_about_restarts(own.model), *(_about_jobs(options.app, own.model, documents) if replaces else [])]
     row, is_last = _row(options), _is_last(paths.name, "watcher", paths.root)
     folder = own.project.folder if replaces else own_files.runs_from(documents) or own.project.folder
     # The state says what an adoption has brought. It is the last to go.
@@ -185,6 +187,16 @@ def _about_restarts(model: Model) -> list[str]:
     if not names:
         return []
     return [f"Without a restart policy in their own file: {', '.join(names)}. After a reboot, they do not run"]
+
+
+def _about_jobs(app: App, model: Model, documents: Sequence[Document]) -> list[str]:
+    good = release_store.last_good(app.paths.directory) or {}
+    jobs = start_order.jobs(model) | frozenset(good.get("jobs") or ())
+    ours = {docker_containers.label(one, "service") for one in documents if own_files.is_ours(one)}
+    names = ", ".join(sorted(jobs & ours))
+    if not names:
+        return []
+    return [f"One-shot services: the ended containers of {names} are removed. The next `up` runs them again"]
 
 
 def _is_last(app: str, role: str, root: str) -> bool:
@@ -308,7 +320,8 @@ def _remains(options: Options, plan: _Plan) -> Iterator[Remains]:
         stays = row.names([one], STAYS)
         path = _placed(stays[0], paths.directory, paths.root) if stays else ""
         if path and path not in plan.files and os.path.lexists(path):
-            yield {"what": stays[0], "detail": one.why}
+            detail = _about_daemon(path) if stays[0] == belongings.DAEMON else one.why
+            yield {"what": stays[0], "detail": detail}
     for name in sorted(glob.glob(os.path.join(glob.escape(paths.directory), "*.replaced"))):
         yield {"what": name, "detail": "a file that was changed by hand, and set aside"}
     if plan.is_last:
@@ -320,6 +333,22 @@ def _remains(options: Options, plan: _Plan) -> Iterator[Remains]:
         yield {"what": "packages besides Docker Engine", "detail": detail}
     else:
         yield {"what": "what the other apps of this host use", "detail": "the command selfheal, its units, packages"}
+
+
+def _about_daemon(path: str) -> str:
+    """Which of the engine's settings are ours, as far as the file tells, and how to undo them."""
+    try:
+        found = json.loads(readable(path) or b"{}")
+    except ValueError:
+        found = {}
+    ours = [key for key in belongings.DAEMON_KEYS if key in found] if isinstance(found, dict) else []
+    if not ours:
+        return "the engine's settings; none of them is from here"
+    return (
+        f"the engine's settings. {', '.join(ours)} {'is' if len(ours) == 1 else 'are'} from here, unless they were set "
+        "before, and so are your docker_engine_daemon_options. To undo them, remove these keys, and restart the engine "
+        "(systemctl restart docker), which may restart every container"
+    )
 
 
 def _left(directory: str, removed: Sequence[str]) -> bool:

@@ -5,15 +5,19 @@
 from __future__ import annotations
 
 import os
+import re
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import atomic_write
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption_front import Front
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import stops
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import merge
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import InitError
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import APP, flow
 
 FILE = "group_vars/all/load_balancer.yml"
 _SERVICES = "compose_app_services"
+_QUEUE = re.compile(r"^load_balancer_queue_seconds:\s*(\d+)", re.MULTILINE)
 
 
 def is_written(inventory: str) -> bool:
@@ -31,14 +35,24 @@ def require(front: Front) -> None:
         )
 
 
-def write(inventory: str, front: Front) -> None:
+def queue_seconds(inventory: str, found: Adoption) -> int:
+    """How long requests wait: as the inventory says where it has the part, else as this app needs it."""
+    if not is_written(inventory):
+        return stops.queue_seconds(found)
+    with open(os.path.join(inventory, FILE), encoding="utf-8") as stream:
+        said = _QUEUE.search(stream.read())
+    return int(said[1]) if said else stops.QUEUE_SECONDS
+
+
+def write(inventory: str, found: Adoption) -> None:
     """Write the part, and the row of the service where there is none. What is there stays.
 
     Raises OSError; InitError when the row does not fit in.
     """
+    front = found["front"]
     path = os.path.join(inventory, FILE)
     if not os.path.lexists(path):
-        atomic_write(path, render(front).encode(), mode=0o644)
+        atomic_write(path, render(front, stops.queue_seconds(found)).encode(), mode=0o644)
     app = os.path.join(inventory, APP)
     with open(app, encoding="utf-8") as stream:
         text = stream.read()
@@ -51,11 +65,18 @@ def write(inventory: str, front: Front) -> None:
     atomic_write(app, merged.text.encode(), mode=0o644)
 
 
-def render(front: Front) -> str:
-    """The text of the part."""
+def render(front: Front, queue: int) -> str:
+    """The text of the part.
+
+    :arg queue: seconds that a request may wait.
+    """
     address = "" if front["address"] == "*" else f"load_balancer_address: {flow(front['address'])}\n"
+    longer = (
+        f"# The default and the time that services take to stop which do not handle SIGTERM. {stops.QUEUE_SECONDS} is "
+        f"enough later.\nload_balancer_queue_seconds: {queue}\n"
+    )
     return (
         "---\n# Written by adopt. HAProxy has the public port, and forwards to the instances of the service.\n"
         f"compose_app_service: {flow(front['service'])}\ncompose_app_instances: 1\n"
-        f"load_balancer_port: {front['port']}\n{address}"
+        f"load_balancer_port: {front['port']}\n{address}{longer if queue > stops.QUEUE_SECONDS else ''}"
     )

@@ -4,18 +4,21 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.overlay import CPUS, MEMORY, PIDS
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
+from ansible_collections.christmas.selfheal.plugins.module_utils.removal import belongings
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import stops
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt.receive import Received
 
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 _WIDTH = 10
 _FEW = 6
-# The default of load_balancer_queue_seconds.
-QUEUE_SECONDS = 10
+_COLUMNS = 120
+_OF_APP = ("compose_app", "app_env")
 
 
 class Folders(NamedTuple):
@@ -27,12 +30,12 @@ class Folders(NamedTuple):
 
 
 def render(
-    found: Adoption, received: Received, folders: Folders, written: Sequence[str], is_balanced: bool = False
+    found: Adoption, received: Received, folders: Folders, written: Sequence[str], queue: int | None = None
 ) -> str:
     """The plan.
 
     :arg written: what init says of the inventory.
-    :arg is_balanced: a load balancer is put in front first.
+    :arg queue: a load balancer is put in front first, and a request may wait there for these seconds; None without one.
     """
     services = _names(one["service"] for one in found["instances"])
     lines = [f"{found['app']} on {folders.host}, started by hand in {found['folder']}", "", "Stays as it is:"]
@@ -46,13 +49,14 @@ def render(
     lines.append(_row("folder", f"{found['folder']}, with a notice that the app does not run from there any more"))
     lines += ["", "Changes:"]
     recreated = f"{services} are recreated from {found['directory']}, hardened"
-    lines.append(_row("containers", recreated if is_balanced else f"{recreated}, under the same names"))
-    if is_balanced:
+    lines.append(_row("containers", recreated if queue is not None else f"{recreated}, under the same names"))
+    if queue is not None:
         lines.append(_row("name", _number(found)))
     limits = f"{MEMORY} of memory, {CPUS} processors, {PIDS} processes for a service that sets none itself"
     lines += [_row("limits", limits), _row("", f"(compose_app_services in {folders.inventory}/group_vars/all/app.yml)")]
     lines += [_row("note", note) for note in found["notes"]]
-    lines += ["", *(_in_front(found) if is_balanced else ["Without an answer:", *_downtime(found)])]
+    gap = ["Without an answer:", *_downtime(found)] if queue is None else _in_front(found, queue)
+    lines += ["", *gap]
     lines += ["", "Written on this machine:"]
     # The values of the `.env` go into the inventory.
     lines.append(_row("project", f"{folders.to}: {_list([name for name in received.new if name != received.env])}"))
@@ -62,7 +66,7 @@ def render(
         )
     lines += [_row("inventory" if line is written[0] else "", line) for line in written]
     lines += ["", f"Written on {folders.host}:"]
-    lines.append(_row("app", f"{found['directory']}, /etc/selfheal, /var/lib/selfheal/{found['app']}, and the watcher"))
+    lines += _on_host(found, queue is not None)
     lines += [
         "",
         f"If the release does not pass its checks, the app is put back as it runs now, from {found['folder']}.",
@@ -86,17 +90,38 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _downtime(found: Adoption) -> list[str]:
-    deaf = {one["service"]: one["stop_seconds"] for one in found["instances"] if one["stop_seconds"]}
     lines = [
         "  from the stop of the old containers to the start of the new ones: some seconds, and the app's own start"
     ]
+    slow = stops.said(found["instances"])
+    if slow:
+        lines.append(f"  and {stops.seconds(found['instances']):g} s more: {slow}")
     if not found["front"]["why_not"]:
-        lines.append("  none with -e adopt_load_balancer=true: HAProxy is put in front first, and requests wait")
-    lines += [
-        f"  and {seconds:g} s more: {service} does not handle SIGTERM, and is killed after its stop_grace_period"
-        for service, seconds in sorted(deaf.items())
-    ]
+        lines.append("  With -e adopt_load_balancer=true, HAProxy is put in front first, and requests wait instead")
     return lines
+
+
+def _on_host(found: Adoption, is_balanced: bool) -> list[str]:
+    """What site.yml writes there, by the table of what a removal takes away."""
+    row = belongings.App(found["app"], found["directory"], "")
+    own = [f"{found['directory']} (project, overlay, releases, .env)"]
+    # The files of the app's directory are in that line.
+    own += [name for name in row.written(_OF_APP) if not name.startswith(f"{found['directory']}/")]
+    packages = ["rsync", "logrotate", *(["haproxy"] if is_balanced else [])]
+    shared = {
+        "app": own,
+        "watcher": row.written(["watcher"]),
+        "haproxy": row.written(["load_balancer"]) if is_balanced else [],
+        "logs": [*row.written(["log_rotation"]), "and a restart of journald"],
+        "docker": [*row.written(["docker_engine"]), "which gets the keys that it lacks, and a reload of the engine"],
+        "packages": [f"{', '.join(packages)}, where they are missing"],
+    }
+    return [line for kind, names in shared.items() if names for line in _rows(kind, names)]
+
+
+def _rows(kind: str, names: Sequence[str]) -> list[str]:
+    lines = textwrap.wrap(", ".join(names), _COLUMNS, break_long_words=False, break_on_hyphens=False)
+    return [_row("" if at else kind, line) for at, line in enumerate(lines)]
 
 
 def _number(found: Adoption) -> str:
@@ -105,7 +130,7 @@ def _number(found: Adoption) -> str:
     return f"of {service}'s container: each deploy starts a new one next to the old, with the next number. Use `{use}`"
 
 
-def _in_front(found: Adoption) -> list[str]:
+def _in_front(found: Adoption, queue: int) -> list[str]:
     front = found["front"]
     at = "" if front["address"] == "*" else f" at {front['address']}"
     return [
@@ -116,10 +141,26 @@ def _in_front(found: Adoption) -> list[str]:
         f"  for some seconds, the new {front['service']} runs next to the old one, with the same data",
         "",
         "Without an answer:",
-        f"  no request: while the containers are recreated, requests wait, at most {QUEUE_SECONDS} s "
+        f"  no request: while the containers are recreated, requests wait, at most {queue} s "
         "(load_balancer_queue_seconds)",
+        *_waits(found, queue),
         "  an open connection of a client is closed once, when the old container is replaced",
     ]
+
+
+def _waits(found: Adoption, queue: int) -> list[str]:
+    """How long requests wait for services that do not handle SIGTERM, and which of them fail."""
+    held = stops.while_held(found)
+    slow = stops.said(held)
+    if not slow:
+        return []
+    takes = stops.seconds(held)
+    too_long = "a client that does not wait that long gets no answer"
+    if takes + stops.QUEUE_SECONDS > queue:
+        too_long = (
+            f"requests that wait longer than {queue} s fail (503). Let the services handle SIGTERM, or set init: true"
+        )
+    return [f"  they wait {takes:g} s and the app's own start: {slow}", f"  {too_long}"]
 
 
 def size(count: int | None) -> str:

@@ -121,11 +121,12 @@ def prepare(
     if not check:
         receive.write_record(where.to, record)
         if in_front:
-            front.write(where.inventory, found["front"])
+            front.write(where.inventory, found)
     folders = plan.Folders(where.shown, f"{where.shown}/{_INVENTORY}", where.host)
     left = [f"Not in the inventory: {line}" for line in done.report.left]
     known: Adoption = {**found, "notes": [*found["notes"], *done.report.notes]}
-    text = plan.render(known, received, folders, [*done.report.written, *left], is_balanced)
+    queue = front.queue_seconds(where.inventory, found) if is_balanced else None
+    text = plan.render(known, received, folders, [*done.report.written, *left], queue)
     stays = [name for name in received.new if name != received.env]
     return Prepared(text, done.report.to_do, bool(stays) or done.changed)
 

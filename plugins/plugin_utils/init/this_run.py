@@ -13,6 +13,13 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.report imp
 # The folder above `ansible_collections`, by the name under which this file was loaded.
 _COLLECTIONS = os.path.abspath(__file__).partition("/ansible_collections/")[0]
 
+# Options of which the new inventory needs the values: without them, its commands cannot connect.
+_CONNECTION = (
+    ("private_key_file", "ansible_ssh_private_key_file"),
+    ("ssh_common_args", "ansible_ssh_common_args"),
+    ("ssh_extra_args", "ansible_ssh_extra_args"),
+)
+
 
 def command(arguments: Mapping[str, object], name: str) -> Command:
     """How init would be called in the same way.
@@ -30,6 +37,14 @@ def command(arguments: Mapping[str, object], name: str) -> Command:
     options += [word for one in identities if "@" in one for word in ("--vault-id", one)]
     options += ["--ask-vault-pass"] if arguments.get("ask_vault_pass") else []
     return Command(playbook, options)
+
+
+def connection(arguments: Mapping[str, object]) -> list[tuple[str, object]]:
+    """What the options of this run say of the connection, as (variable of an inventory, value).
+
+    :arg arguments: Ansible's `context.CLIARGS`.
+    """
+    return [(variable, str(arguments[name])) for name, variable in _CONNECTION if arguments.get(name)]
 
 
 def collections() -> str:

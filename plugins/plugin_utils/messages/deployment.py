@@ -35,11 +35,15 @@ class Deployment(TypedDict, total=False):
 
 
 class Failed(TypedDict, total=False):
-    """The result of the module app_deploy when it failed: why, the lines for the inventory, the log's last lines."""
+    """The result of the module app_deploy when it failed: why, the lines for the inventory, the log's last lines.
+
+    `variables`: names in the env whose values differ from those of the last good release.
+    """
 
     msg: str
     hints: Sequence[str]
     log: str
+    variables: Sequence[str]
 
 
 class Failure(NamedTuple):
@@ -52,15 +56,16 @@ class Failure(NamedTuple):
 def failure(failed: Failed) -> Failure:
     """Return what to show of a deploy that failed."""
     log = failed.get("log", "")
-    steps = list(failed.get("hints", [])) or [f"Next: {_next_step(log)}"]
+    steps = list(failed.get("hints", [])) or [f"Next: {_next_step(log, failed.get('variables', []))}"]
     return Failure(log, "\n".join([failed["msg"], *steps]))
 
 
-def _next_step(log: str) -> str:
+def _next_step(log: str, variables: Sequence[str]) -> str:
     if _KEPT_PASSWORD.search(log):
+        changed = f". Changed since the last good release: {', '.join(variables)}" if variables else ""
         return (
             "a database refused the password. Its volume keeps the password of its first start: another value in the "
-            "vault (DB_PASSWORD, say) does not change it there. Write the old value into the vault again, or change "
+            f"vault does not change it there{changed}. Write the old value into the vault again, or change "
             "the password in the database first; then deploy again"
         )
     if _OTHER_PASSWORD.search(log):

@@ -13,6 +13,7 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.messages.deploy
 
 SECONDS_AN_HOUR = 3600
 SHOWN_RELEASES = 5
+LABEL = 12
 # Of a digest, without its `sha256:`.
 DIGEST = slice(7, 19)
 TABLE = "{:<32} {:<10} {:<10} {:>8} {:>6} {:>10} {:>6}  {}"
@@ -108,6 +109,8 @@ class AppInfo(TypedDict):
     env_findings: Sequence[EnvFinding]
     release: str
     releases: Sequence[Release]
+    rolls_back_to: str
+    care: Sequence[str]
     promoted_from: Origin | Mapping[str, str]
     last_incident: Incident | None
     backup: BackupState | None
@@ -128,6 +131,7 @@ def status_message(info: AppInfo, host: str, address: str) -> str:
         _row("env", _env(info)),
         _row("release", _release(info)),
         *_release_rows(info),
+        *_care_rows(info["care"]),
         _row("incident", _incident(info["last_incident"])),
         *_backup_rows(info["backup"]),
         *(_row("disk", _disk(disk)) for disk in info["disk"]),
@@ -137,7 +141,7 @@ def status_message(info: AppInfo, host: str, address: str) -> str:
 
 
 def _row(label: str, text: str) -> str:
-    return f"{label:<12} {text}"
+    return f"{label:<{LABEL}} {text}"
 
 
 def _env(info: AppInfo) -> str:
@@ -155,14 +159,31 @@ def _release(info: AppInfo) -> str:
 
 
 def _release_rows(info: AppInfo) -> list[str]:
-    """Return the newest releases; the one that serves only when it is known who deployed it."""
+    """Return the newest releases, newest first; the one that serves only when it is known who deployed it."""
     rows = []
-    for release in info["releases"][-SHOWN_RELEASES:]:
+    # An id begins with the time.
+    newest = sorted(info["releases"], key=lambda one: one["id"], reverse=True)[:SHOWN_RELEASES]
+    for release in newest:
         serves = release["id"] == info["release"]
+        label = "  serves" if serves else _when(release["id"], info["release"])
         by = f", by {release['by']}" if release["by"] else ""
+        back = " (the next rollback goes there)" if release["id"] == info["rolls_back_to"] else ""
         if by or not serves:
-            rows.append(_row("  serves" if serves else "  earlier", f"{release['id']}{by}"))
+            rows.append(_row(label, f"{release['id']}{by}{back}"))
     return rows
+
+
+def _when(name: str, serving: str) -> str:
+    return "  earlier" if name < serving else "  later"
+
+
+def _care_rows(lines: Sequence[str]) -> list[str]:
+    """What the watcher does, as `selfheal status` says it, in the columns of the table."""
+    parts = [line.partition(": ") for line in lines]
+    return [
+        _row(label, text) if len(label) <= LABEL else _row("", line)
+        for line, (label, _unused, text) in zip(lines, parts)
+    ]
 
 
 def _incident(incident: Incident | None) -> str:

@@ -66,3 +66,14 @@ def test_what_the_host_returns_is_hidden_and_what_the_connection_says_is_not() -
     adopt._on_host("read")
     assert adopt.hidden == {"ansible.builtin.ping": False, app_adopt._MODULE: True}
     assert adopt._play_context.no_log is False
+
+
+def test_the_new_inventory_connects_by_the_options_of_this_run() -> None:
+    given = {"private_key_file": "/root/k", "ssh_common_args": "-J jump", "ssh_extra_args": "", "forks": 5}
+    adopt = Adopt({}, {"ansible_port": "2222", "ansible_ssh_common_args": "-J other"})
+    adopt._templar = SimpleNamespace(template=lambda value: value)
+    assert adopt._connects_by(given) == [
+        ("ansible_ssh_private_key_file", "/root/k"),
+        ("ansible_ssh_common_args", "-J other"),
+        ("ansible_port", 2222),
+    ]

@@ -202,7 +202,7 @@ def test_a_slow_job_has_the_users_time_and_no_other(seconds: float) -> None:
 def test_a_worker_that_still_restarts_at_the_end_of_the_watch_is_no_good() -> None:
     project: Any = Project(worker("restarting", restarts=1, exit_code=1))
     found = bring_up.watch(project, whole({"services": {"worker": {}}}), (), project.pace(100.0))
-    reason = "keeps restarting, restarted 1 times, last exit code 1"
+    reason = "keeps restarting, restarted once, last exit code 1"
     assert found == [Failure("worker", "worker", reason)]
     assert 10.0 < project.now < 20.0
 

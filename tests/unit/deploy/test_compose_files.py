@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -343,6 +344,17 @@ def test_a_host_without_an_engine(run: Run, fake: Engine, tmp_path: Path, info: 
     assert foreseen["notes"][0].startswith(f"compose.hardened.yaml is not known yet: {note}")
     assert run()["msg"].startswith(note)
     assert set(there(tmp_path)) == {".env"}
+
+
+@pytest.mark.parametrize(
+    ("rsync", "note"), [("/usr/bin/rsync", "a run in check mode does not copy"), (None, "rsync is not on this host")]
+)
+def test_in_check_mode_a_project_that_was_not_copied_is_not_known(
+    run: Run, fake: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rsync: str | None, note: str
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _name: rsync)
+    said = run(compose=None, files=["compose.yaml"], **CHECK)["notes"][0]
+    assert said.startswith(f"compose.hardened.yaml is not known yet: {note}")
 
 
 def test_an_old_compose_is_named(run: Run, fake: Engine) -> None:

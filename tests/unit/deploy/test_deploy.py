@@ -140,7 +140,7 @@ def test_a_promotion_that_runs_other_images_than_staging_takes_itself_back(
     monkeypatch.setattr(release_store, "last_good", lambda _: {**SERVING, "services": {}, "names": {}})
     monkeypatch.setattr(deployment, "_require_ports", lambda *_: None)
     monkeypatch.setattr(deployment, "_switch", lambda *_: ("", {"ok": True, "summary": ""}))
-    monkeypatch.setattr(deployment, "_keep_logs", lambda *_: "")
+    monkeypatch.setattr(deployment, "_keep_logs", lambda *_: ("", None))
     monkeypatch.setattr(deployment, "_record", lambda *_: pytest.fail("it was recorded"))
     monkeypatch.setattr(deployment, "_hints", lambda *_: [])
     monkeypatch.setattr(last_good, "_put_back", lambda _app, _good, _ran, seconds, _clock: f"within {seconds:g} s")

@@ -14,8 +14,9 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import before_first, rollback, rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome, status
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
+from ansible_collections.christmas.selfheal.plugins.module_utils.health import login_log
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import run as recovery
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import status as app_status
@@ -405,6 +406,21 @@ def test_a_job_that_fails_now_does_not_keep_the_last_good_release_down(world: Wo
     assert world.running()["web"] == ONE
 
 
+def test_a_refused_login_is_named_first_and_so_are_the_variables_that_changed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The engine of this test logs everything in April.
+    monkeypatch.setattr(login_log, "LATELY_SECONDS", 1e9)
+    deploy(world)
+    world.env(OTHER_TOKEN)
+    _job_fails(world)
+    world.docker.log = 'FATAL:  password authentication failed for user "shop"'
+    with pytest.raises(deployment.DeployError) as raised:
+        deploy(world)
+    assert raised.value.message.startswith("service migrate exited with 3: PostgreSQL refused the login of user shop\n")
+    assert raised.value.variables == ["TOKEN"]
+
+
 def test_the_log_of_a_failed_release_is_kept_without_secrets(world: World) -> None:
     deploy(world)
     world.source("version 2")
@@ -646,11 +662,22 @@ def test_the_state_of_an_app_names_its_releases_and_its_cause_without_secrets(wo
     assert (facts["healthy"], facts["cause"], facts["release"]) == (True, "", done["release"])
     assert [(one["id"], one["by"]) for one in facts["releases"]] == [(done["release"], "ada")]
     assert sorted(one["service"] for one in facts["instances"]) == ["database", "web"]
+    assert facts["rolls_back_to"] == ""
+    world.source("version 2")
+    second = deploy(world)
+    facts = app_status.inform(world.app, world.clock)
+    assert (facts["release"], facts["rolls_back_to"]) == (second["release"], done["release"])
     _exited(world)
     facts = app_status.inform(world.app, world.clock)
     assert facts["healthy"] is False
     assert facts["cause"] != ""
     assert TOKEN not in str(facts)
+
+
+def test_the_state_of_an_app_says_what_its_watcher_does(world: World) -> None:
+    lines = status.care("shop", str(world.root), world.clock)
+    assert [line.partition(":")[0] for line in lines][:2] == ["watcher", "breaker"]
+    assert status.care("unknown", str(world.root), world.clock) == []
 
 
 def test_recover_on_the_host_starts_an_ended_container_and_does_not_touch_a_healthy_app(
@@ -668,7 +695,7 @@ def test_recover_on_the_host_starts_an_ended_container_and_does_not_touch_a_heal
     assert cli.main(["recover"], str(world.root)) == outcome.GOOD
     printed = capsys.readouterr().out
     assert "shop: recovered in " in printed
-    assert "1. env_backup" in printed
+    assert "1. Env file backed up (" in printed
     assert world.running()["web"] == ONE
     world.bad.add(ONE)
     assert cli.main(["recover"], str(world.root)) == outcome.SICK

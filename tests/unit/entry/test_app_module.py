@@ -74,6 +74,7 @@ def test_an_app_that_was_removed_is_refused(tmp_path: Path, ours: str) -> None:
     (tmp_path / ours).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / ours).touch()
     app_module.require_cared_for(paths)
+    assert app_module.not_cared_for(paths) == ""
 
 
 def test_the_steps_of_a_run_can_be_followed_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -615,7 +615,8 @@ def test_an_app_that_was_replaced_by_hand_is_sick_for_that_reason(
     found = diagnosis.diagnose(facts(answer, instances=parts(**changes), by_hand=by_hand, **MODEL))
     assert (found.cause, found.services) == (cause, services)
     if cause == "replaced_by_hand":
-        assert f"service {services[0]} was started by `docker compose` in /root/shop" in found.evidence
+        named = f"service {services[0]} was" if len(services) == 1 else f"services {', '.join(services)} were"
+        assert found.evidence == [f"{named} started by `docker compose` in /root/shop"]
         assert found.about == "/root/shop"
 
 

@@ -63,6 +63,11 @@ def test_commands_of_the_host_exist(path: Path, capsys: pytest.CaptureFixture[st
     assert set(named) - known == set()
 
 
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_no_placeholder_of_a_figure_is_left(path: Path) -> None:
+    assert re.findall(r"@@\w*", path.read_text(encoding="utf-8")) == []
+
+
 def test_the_readme_fits_one_screen() -> None:
     assert (REPOSITORY / "README.md").stat().st_size <= 6000
 

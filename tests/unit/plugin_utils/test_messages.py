@@ -44,7 +44,11 @@ def deployed(result: dict[str, Any], check_mode: bool = False) -> list[str]:
         ("", [], "Next: correct it, and deploy again"),
         ("    KeyError: 'A'", [], "Next: correct what the log above says, and deploy again"),
         ("    KeyError: 'A'", ["compose_app_services: {web: {}}"], "compose_app_services: {web: {}}"),
-        ('    FATAL:  password authentication failed for user "shop"', [], "DB_PASSWORD"),
+        (
+            '    FATAL:  password authentication failed for user "shop"',
+            [],
+            "last good release: DB_PASSWORD. Write",
+        ),
         ("    Access denied for user 'shop'@'172.18.0.3' (using password: YES)", [], "password of its first start"),
         ("    WRONGPASS invalid username-password pair or user is disabled.", [], "the same variable"),
     ],
@@ -52,7 +56,14 @@ def deployed(result: dict[str, Any], check_mode: bool = False) -> list[str]:
 def test_a_deploy_that_failed_says_its_log_once_and_ends_with_the_next_step(
     log: str, hints: list[str], last: str
 ) -> None:
-    shown = deployment.failure({"msg": "it failed.\nThe last good release serves.", "hints": hints, "log": log})
+    shown = deployment.failure(
+        {
+            "msg": "it failed.\nThe last good release serves.",
+            "hints": hints,
+            "log": log,
+            "variables": ["DB_PASSWORD"],
+        }
+    )
     assert shown.log == log
     lines = shown.msg.splitlines()
     assert lines[:2] == ["it failed.", "The last good release serves."]
@@ -223,6 +234,8 @@ INFO: dict[str, Any] = {
     "env_findings": [],
     "release": "r3",
     "releases": [{"id": "r1", "by": ""}, {"id": "r2", "by": "kim"}, {"id": "r3", "by": ""}],
+    "rolls_back_to": "r2",
+    "care": ["watcher: alive", "breaker: closed (0 of 4 attempts)", "problem: a: b"],
     "promoted_from": {},
     "last_incident": None,
     "backup": None,
@@ -263,8 +276,11 @@ def test_the_status_of_a_healthy_app() -> None:
         "checks       2 of 2 checks passed",
         "env          1a2b3c4d, validated",
         "release      r3",
+        "  earlier    r2, by kim (the next rollback goes there)",
         "  earlier    r1",
-        "  earlier    r2, by kim",
+        "watcher      alive",
+        "breaker      closed (0 of 4 attempts)",
+        "problem      a: b",
         "incident     none",
         "disk         /: 5.00 GB of 20.00 GB free",
         "memory       1.00 GB of 2.00 GB available",
@@ -285,6 +301,7 @@ def test_the_status_of_an_unhealthy_app() -> None:
         promoted_from={"host": "staging1", "release": "s7"},
         last_incident={"id": "20261125T020000Z", "healthy": False, "seconds": 42.0},
         backup={"made": 4 * 3600, "proved": None, "problems": ["the last backup failed"]},
+        care=["watcher: alive", "PAUSED for another 3 min 2 s: maintenance"],
         disk=[],
         instances=[],
     ) == [
@@ -294,6 +311,8 @@ def test_the_status_of_an_unhealthy_app() -> None:
         "env          1a2b3c4d, invalid: PORT, KEY",
         "release      r3, promoted from staging1, s7",
         "  serves     r3, by kim",
+        "watcher      alive",
+        "             PAUSED for another 3 min 2 s: maintenance",
         "incident     20261125T020000Z, open for 42.0 s",
         "backup       verified never, created 4.0 h ago",
         "             the last backup failed",

@@ -285,6 +285,17 @@ BODY = {"status": "degraded", "n": 1, "f": 1.0, "t": True, "z": None, "items": [
 JUDGED = [
     ("status", {}, got(204), "status", "got 204 in 34 ms: expected 200"),
     ("one of several", {"status": [200, 204]}, got(204), None, ""),
+    (
+        "none of many",
+        {"status": [200, 204, 301, 404]},
+        got(500, b"no db"),
+        "status",
+        "got 500 in 34 ms; it said: no db",
+    ),
+    (
+        *("none of many, below them", {"status": [200, 204, 301, 404]}, got(400), "status"),
+        "got 400 in 34 ms: expected one of 4 statuses, 200 to 404",
+    ),
     ("none of several", {"status": [200, 204]}, got(500), "status", "got 500 in 34 ms: expected 200 or 204"),
     (
         "an error is quoted",

@@ -51,6 +51,21 @@ def test_the_last_lines_are_shown_and_the_whole_log_is_kept(tmp_path: Path) -> N
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_what_a_log_repeats_at_its_end_is_shown_once(tmp_path: Path) -> None:
+    block = ["Traceback (most recent call last):", '  File "/app.py", line 1', "KeyError: 'A'"]
+    lines = [f"2026-01-01T00:00:{number:02}Z {line}" for number, line in enumerate(["begins", *block * 4])]
+    shown = failure_logs.keep(str(tmp_path), "1", [Log("api-1", "\n".join(lines))], {}).splitlines()
+    assert shown[0].endswith("1-api-1.log; the last 3 lines 4 times):")
+    assert [line.partition("Z ")[2] for line in shown[1:]] == ["begins", *block]
+    assert len((tmp_path / "1-api-1.log").read_text(encoding="utf-8").splitlines()) == 13
+
+
+def test_the_log_of_one_that_depends_on_the_service_at_fault_is_only_named(tmp_path: Path) -> None:
+    said = failure_logs.keep(str(tmp_path), "1", [Log("web-1", "host not found in upstream", "api")], {})
+    assert said == f"web-1 depends on api (all of it: {tmp_path}/1-web-1.log)."
+    assert (tmp_path / "1-web-1.log").exists()
+
+
 def test_an_error_before_many_lines_of_details_is_shown(tmp_path: Path) -> None:
     details = [f"2026-01-01T00:00:02Z     detail{number}: undefined," for number in range(20)]
     stack = ["2026-01-01T00:00:01Z     at Parser.parseErrorMessage (parser.js:1)"]

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.removal import belongings
-from ansible_collections.christmas.selfheal.plugins.plugin_utils import scraping
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import docker_daemon, scraping
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SHOP = belongings.App("shop", "/opt/shop", "web1")
@@ -62,6 +62,13 @@ def has_row(path: str) -> bool:
 @pytest.mark.parametrize("role", ROLES)
 def test_every_file_of_a_role_has_a_row(role: str) -> None:
     assert [path for path in described(role) if not has_row(path)] == []
+
+
+def test_the_keys_of_the_engines_settings_are_those_of_the_role() -> None:
+    defaults = yaml.safe_load((REPOSITORY / "roles/docker_engine/defaults/main.yml").read_text(encoding="utf-8"))
+    bounds = docker_daemon.LogBounds({"max-size": "10m", "max-file": "3"})
+    planned = docker_daemon.daemon_plan({}, defaults["docker_engine_daemon_defaults"], {}, bounds, in_swarm=False)
+    assert sorted(planned["wanted"]) == list(belongings.DAEMON_KEYS)
 
 
 def test_the_paths_of_the_roles_are_found() -> None:

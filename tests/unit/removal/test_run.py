@@ -312,6 +312,36 @@ def test_the_gap_is_the_time_without_an_answer() -> None:
     assert switch.gap([]) == 0.0
 
 
+def test_the_engines_settings_stay_and_the_report_says_which_are_ours(host: Host) -> None:
+    path = host.write("etc/docker/daemon.json")
+    path.write_text('{"live-restore": true, "dns": ["10.0.0.1"], "log-opts": {}}', encoding="utf-8")
+    (detail,) = (one["detail"] for one in host.remove()["remains"] if one["what"] == "/etc/docker/daemon.json")
+    assert "live-restore, log-opts are from here" in detail
+    assert "dns" not in detail
+    assert path.exists()
+
+
+def test_the_images_are_one_line_and_a_diff_is_not_repeated(host: Host) -> None:
+    host.images = ["selfheal/shop-web:1", "selfheal/shop-web:2", "selfheal/shop-db:2"]
+    done = host.remove(check=True)
+    line = "3 image names of releases: selfheal/shop-db, selfheal/shop-web"
+    assert f"  {line}" in report.text("shop", done, check=True).splitlines()
+    shown = report.present(done).splitlines()
+    assert shown[-1] == line
+    text = report.text("shop", done, check=True, is_shown=True)
+    assert f"Would be removed: the {len(shown)} lines of the diff above" in text
+    assert line not in text
+
+
+def test_the_report_says_that_the_container_of_a_job_goes(host: Host) -> None:
+    host.documents.append(container("migrate", ours=True))
+    host.documents[1]["State"] = {"Status": "exited", "ExitCode": 0}
+    needs = {"depends_on": {"migrate": {"condition": "service_completed_successfully"}}}
+    host.model["services"] |= {"web": {"restart": "always", **needs}, "migrate": {}}
+    (note,) = (line for line in host.remove(check=True)["notes"] if "One-shot" in line)
+    assert "the ended containers of migrate are removed" in note
+
+
 def test_the_report_says_what_runs_and_what_remains(host: Host) -> None:
     done = host.remove()
     text = report.text("shop", {**done, "gap": 1.5}, check=False)

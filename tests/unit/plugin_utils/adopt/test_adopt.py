@@ -18,7 +18,14 @@ import yaml
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import atomic_write
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import command_line
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import front, messages, receive, run, take_over
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import (
+    front,
+    messages,
+    receive,
+    run,
+    stops,
+    take_over,
+)
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt.target import adopt_target
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import run as init
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import InitError
@@ -56,7 +63,7 @@ def adoption(files: dict[str, str] = FILES, stage: str = "", why_not: str = "") 
         stage=stage,
         top="/root/shop",
         files=["compose.yaml"],
-        instances=[{**state, "stop_seconds": 10.0}],  # type: ignore[typeddict-item]
+        instances=[{**state, "stop_seconds": 10.0, "depends_on": []}],  # type: ignore[typeddict-item]
         volumes=[{"name": "shop_db", "size": 3 << 20, "shared_with": ["other"]}],
         data=[{"path": "/root/shop/data", "services": ["web"], "size": None}],
         networks=["shop_default"],
@@ -159,7 +166,8 @@ def test_the_plan_says_what_stays_what_changes_and_for_how_long(where: run.Place
         "  data       /root/shop/data (size not counted; web)",
         "  port       0.0.0.0:8080 -> web:80",
         "  note       web gets other values than it runs with: MODE",
-        "  and 10 s more: web does not handle SIGTERM, and is killed after its stop_grace_period",
+        "  and 10 s more: web (10 s) does not handle SIGTERM, and is killed after its stop_grace_period\n"
+        "  With -e adopt_load_balancer=true, HAProxy",
         "put back as it runs now, from /root/shop.",
     ):
         assert line in said
@@ -191,7 +199,7 @@ def test_a_load_balancer_is_put_into_the_plan_and_the_inventory(where: run.Place
 
 
 def test_an_address_of_the_host_goes_into_the_inventory() -> None:
-    text = front.render({**adoption()["front"], "address": "127.0.0.1"})
+    text = front.render({**adoption()["front"], "address": "127.0.0.1"}, 10)
     assert yaml.safe_load(text)["load_balancer_address"] == "127.0.0.1"
 
 
@@ -199,8 +207,66 @@ def test_where_no_load_balancer_can_be_put_nothing_is_written(where: run.Place) 
     with pytest.raises(InitError, match="db publishes 5432/tcp, too"):
         prepare(adoption(why_not="db publishes 5432/tcp, too"), where, in_front=True)
     assert not Path(where.to).exists()
-    assert "none with -e adopt_load_balancer=true" not in prepare(adoption(why_not="x"), where, check=True).plan
-    assert "none with -e adopt_load_balancer=true" in prepare(adoption(), where, check=True).plan
+    assert "With -e adopt_load_balancer=true" not in prepare(adoption(why_not="x"), where, check=True).plan
+    assert "With -e adopt_load_balancer=true" in prepare(adoption(), where, check=True).plan
+
+
+def test_the_plan_names_what_is_written_on_the_host(where: run.Place) -> None:
+    said = prepare(adoption(), where, check=True).plan
+    for name in (
+        *("/opt/shop (project, overlay, releases, .env)", "/var/lib/selfheal/shop", "/etc/selfheal/shop.json"),
+        *("/usr/local/lib/selfheal", "/usr/local/bin/selfheal", "/usr/share/bash-completion/completions/selfheal"),
+        *("/etc/logrotate.d/selfheal-shop", "/etc/systemd/journald.conf.d/60-selfheal.conf"),
+        *("/etc/docker/daemon.json", "a reload of the engine", "rsync"),
+    ):
+        assert name in said
+    # Of other roles, and of options that the new inventory does not have.
+    for name in ("prometheus", "/etc/apt", "domain", "haproxy", "/run/"):
+        assert name not in said
+    said = prepare(adoption(), where, check=True, in_front=True).plan
+    assert "  haproxy    /etc/haproxy/selfheal/shop.cfg, " in said
+    assert "rsync, logrotate, haproxy" in said
+
+
+def chained(*rows: tuple[str, float, list[str]]) -> Adoption:
+    """An adoption with a container for each (service, seconds of its stop, services that it depends on)."""
+    found = adoption()
+    one = found["instances"][0]
+    instances = [
+        {**one, "service": service, "stop_seconds": seconds, "depends_on": needs} for service, seconds, needs in rows
+    ]
+    return {**found, "instances": instances}  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize(
+    ("rows", "seconds", "queue"),
+    [
+        ([("web", 10.0, ["api"]), ("api", 10.0, ["db"]), ("worker", 10.0, ["api"]), ("db", 0.0, [])], 20.0, 30),
+        ([("web", 10.0, []), ("api", 10.0, []), ("worker", 5.0, [])], 10.0, 20),
+        ([("web", 10.0, []), ("edge", 10.0, ["web"])], 20.0, 10),
+        ([("web", 0.0, ["api"]), ("api", 0.5, ["worker"]), ("worker", 60.0, ["api"])], 60.5, 30),
+        ([], 0.0, 10),
+    ],
+    ids=["in a chain", "at once", "those after the balanced one stop when it serves", "in a circle", "none"],
+)
+def test_requests_may_wait_as_long_as_the_stops_take(
+    rows: list[tuple[str, float, list[str]]], seconds: float, queue: int
+) -> None:
+    found = chained(*rows)
+    assert (stops.seconds(found["instances"]), stops.queue_seconds(found)) == (seconds, queue)
+
+
+def test_the_plan_says_how_long_requests_wait_for_services_that_are_killed(where: run.Place) -> None:
+    found = chained(("web", 0.0, ["api"]), ("api", 10.0, []), ("worker", 10.0, ["api"]))
+    text = prepare(found, where, in_front=True).plan
+    assert (
+        "requests wait, at most 30 s (load_balancer_queue_seconds)\n  they wait 20 s and the app's own start: " in text
+    )
+    assert "api (10 s), worker (10 s) do not handle SIGTERM" in text
+    written = Path(where.inventory, front.FILE)
+    assert yaml.safe_load(written.read_text(encoding="utf-8"))["load_balancer_queue_seconds"] == 30
+    written.write_text("load_balancer_queue_seconds: 12\n", encoding="utf-8")
+    assert "requests that wait longer than 12 s fail" in prepare(found, where).plan
 
 
 def test_a_placeholder_stops_the_take_over_and_the_next_run_goes_on(where: run.Place) -> None:
