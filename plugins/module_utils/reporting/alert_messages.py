@@ -188,7 +188,7 @@ _FIRST_STEP = {
 }
 # The records' own next step is English; these say the same.
 _NEXT_STEP_KO = {
-    "": "{evidence}에 있는 증거(마지막 로그부터)를 읽고, 앱을 고쳐 배포하세요.",
+    "": "{evidence} 증거(마지막 로그부터)를 읽고, 앱을 고쳐 배포하세요.",
     "env_invalid": "볼트에서 {about} 변수를 고치고 christmas.selfheal.validate로 확인하세요.",
     "credentials_refused": "{about} 로그인이 거부됩니다. 재시작은 도움이 되지 않습니다. 볼트의 변수를 고치고 "
     "christmas.selfheal.site를 실행하거나, 서버에서 그 사용자에게 볼트의 비밀번호를 설정하세요. POSTGRES_PASSWORD 같은 "
@@ -338,9 +338,11 @@ def _next_step(record: IncidentRecord, language: str) -> str:
     first = _FIRST_STEP[language].get(cause)
     if first or language == "en":
         return first or str(record["next_step"])
-    evidence = f"/var/lib/selfheal/{record['app']}/incidents/{record['id']}"
+    # What only metrics say of an incident has no folder.
+    has_folder = "app" in record and "id" in record
+    folder = f"/var/lib/selfheal/{record['app']}/incidents/{record['id']}에 있는" if has_folder else "인시던트에 보관된"
     about = record.get("about") or "증거에 나온"
-    return _NEXT_STEP_KO.get(cause, _NEXT_STEP_KO[""]).format(about=about, evidence=evidence)
+    return _NEXT_STEP_KO.get(cause, _NEXT_STEP_KO[""]).format(about=about, evidence=folder)
 
 
 def tried(record: IncidentRecord, language: str) -> str:

@@ -140,6 +140,8 @@ def test_lines_of_all_services_are_in_the_order_of_their_times(engine: Engine, r
     ]
     assert "web | 2026-05-27T02:00:01Z one" in out
     assert [line.split(" |")[0] for line in run("db")[1].splitlines()] == ["db", "db"]
+    engine.add("worker", frame(7, "seven\n"))
+    assert [line.split(" |")[0] for line in run("db", "worker")[1].splitlines()] == ["db", "db", "worker"]
 
 
 def test_no_secret_is_shown_wherever_the_log_cuts_it(engine: Engine, run: Run) -> None:
