@@ -85,7 +85,7 @@ def _once(lines: Sequence[str]) -> tuple[Sequence[str], str]:
 
 
 def _repeats(texts: Sequence[str], size: int) -> int:
-    """How often the last block of this size stands at the end."""
+    """How many times the last block of this size is at the end."""
     block, count = texts[-size:], 1
     while len(texts) >= size * (count + 1) and texts[-size * (count + 1) : -size * count] == block:
         count += 1

@@ -334,7 +334,7 @@ def test_a_recovered_incident_and_a_verified_backup() -> None:
         last_incident={"id": "20261125T020000Z", "healthy": True, "seconds": 42.0},
         backup={"made": 5400, "proved": 0, "problems": []},
     )
-    assert lines[6:8] == [
+    assert lines[9:11] == [
         "incident     20261125T020000Z, recovered in 42.0 s",
         "backup       verified 0.0 h ago, created 1.5 h ago",
     ]
