@@ -40,7 +40,7 @@ PLAYBOOKS: dict[str, tuple[tuple[str, ...], bool]] = {
     "backup": ((), False),
     "restore": (("--check",), False),
     "rebuild": (("--check",), False),
-    "drill": (("-e", "drill_faults=crash", "-e", "drill_confirm=letters"), False),
+    "drill": (("--check", "-e", "drill_faults=crash", "-e", "drill_confirm=letters"), False),
 }
 
 # Tests of the host and tests without one would run in two groups, out of their order.
@@ -174,7 +174,11 @@ def test_every_playbook_works_from_the_archive(project: Project, playbook: str) 
 
 
 def test_what_cannot_run_here_says_so_in_terms_of_the_archive(project: Project) -> None:
-    for playbook, reason in (("rollback", "no earlier release"), ("slo", "monitoring_enabled"), ("promote", "staging")):
+    for playbook, reason in (
+        ("rollback", "there is no release before the one that serves"),
+        ("slo", "monitoring_enabled"),
+        ("promote", "staging"),
+    ):
         ended = project.play(playbook)
         assert ended.code != 0, ended.said
         assert reason in ended.said, ended.said
