@@ -564,6 +564,8 @@ class _Recovery:
         mine = [item for item in self.facts["instances"] if item["service"] in found.services]
         if self.watch is None or found.cause != "unhealthy" or not self.facts["probe"]["ok"]:
             return ""
+        # A healthy instance says nothing about the one that was started again.
+        mine = [item for item in mine if item["health"] != "healthy"] or mine
         if all(item["health"] == "starting" for item in mine):
             return "its health check has not passed yet"
         return "its health check has not run since" if all(self._was_before_remedy(item) for item in mine) else ""

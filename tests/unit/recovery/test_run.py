@@ -1030,6 +1030,9 @@ def test_an_incident_stays_open_until_the_restarted_service_passes_its_health_ch
     found = run._diagnose()
     assert (found.cause, found.services) == ("unhealthy", ("web",))
     assert "has not passed yet" in run._waits(found)
+    healthy = cast(Instance, {**instance, "name": "shop-web-2", "health": "healthy"})
+    run.facts["instances"].append(healthy)
+    assert "has not passed yet" in run._waits(found), "a healthy instance next to it changes nothing"
     run.facts["instances"][0]["health"] = "healthy"
     assert run._diagnose().healthy
 
