@@ -66,7 +66,7 @@ def missing(pattern: str, variable: str, matched: Sequence[str], groups: Mapping
     if not filled:
         return (
             "no host to run on: no group of the inventory has a host. "
-            "Fix: name the inventory, e.g. -i inventory/production, and put your hosts into its hosts.yml"
+            "Fix: name your inventory (-i FILE), and put your hosts into it"
         )
     named = "; ".join(f"{name} ({', '.join(hosts)})" for name, hosts in filled.items())
     first = next(iter(filled))

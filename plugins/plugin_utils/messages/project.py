@@ -22,6 +22,6 @@ def checks_problem(defined: bool, app: str, host: str) -> str:
     state = "empty" if defined else "missing"
     return (
         f"selfheal_checks is {state} for {host}, so nothing shows whether {app} works. Fix: add at least one check, "
-        "such as the URL of the app's /health (example: inventory/lab/group_vars/all/checks.yml). An app without HTTP, "
-        "such as a bot, needs `selfheal_checks: []`; then only the state of its containers is checked."
+        "such as the URL of the app's /health (christmas.selfheal.init writes one from a compose file). An app without "
+        "HTTP, such as a bot, needs `selfheal_checks: []`; then only the state of its containers is checked."
     )

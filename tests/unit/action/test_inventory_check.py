@@ -87,7 +87,7 @@ SELECTIONS: list[tuple[str, tuple[str, str, list[str], dict[str, list[str]]], tu
         ("`backends`", "databases (db1); web (web1)", "-e selfheal_hosts=", "backends: {children: {"),
     ),
     ("a limit that leaves none", ("web", "selfheal_hosts", ["web1"], GROUPS), ("`web` is web1", "--limit")),
-    ("an empty inventory", ("backends", "selfheal_hosts", [], {"all": []}), ("no group", "-i inventory/production")),
+    ("an empty inventory", ("backends", "selfheal_hosts", [], {"all": []}), ("no group", "(-i FILE)")),
     ("a group of its own", ("drift_controllers", "", [], GROUPS), ("`drift_controllers`", "children")),
 ]
 

@@ -559,6 +559,6 @@ def test_a_project_that_cannot_be_copied() -> None:
 def test_an_app_without_checks(defined: bool, state: str) -> None:
     assert project.checks_problem(defined, "shop", "web1") == (
         f"selfheal_checks is {state} for web1, so nothing shows whether shop works. Fix: add at least one check, "
-        "such as the URL of the app's /health (example: inventory/lab/group_vars/all/checks.yml). An app without HTTP, "
-        "such as a bot, needs `selfheal_checks: []`; then only the state of its containers is checked."
+        "such as the URL of the app's /health (christmas.selfheal.init writes one from a compose file). An app without "
+        "HTTP, such as a bot, needs `selfheal_checks: []`; then only the state of its containers is checked."
     )
