@@ -18,7 +18,7 @@ server=$!
 for _ in $(seq 100); do grep -q 'Control socket' log && break; sleep 0.1; done
 unknown=0 missing=0
 "$work/lib/bin/gunicornc" -c 'nonsense' >/dev/null 2>&1 || unknown=$?
-# The server itself is none of its workers.
+# The server itself is not one of its workers.
 answer=$("$work/lib/bin/gunicornc" -c "worker kill $server" -j) || missing=$?
 echo "gunicornc 27.0.1: an unknown command ends with $unknown; a worker that does not exist with $missing: $(tr -d '\n' <<<"$answer")"
 [ "$unknown" = 1 ] && [ "$missing" = 0 ] && grep -q '"success": false' <<<"$answer"

@@ -24,11 +24,13 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths 
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.messages import deployment
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.progress import Progress, Step
 
+# Of a failure, what the message and the steps that were shown say already.
+_IN_WORDS = frozenset(("checks", "hints", "log", "refused", "steps", "variables"))
 PAUSE = 0.5
 """Seconds between two looks at the file."""
 
 # What the message says already, or what is for it.
-_SHOWN = ("checks", "hints", "log", "steps", "variables")
+_SHOWN = ("checks", "hints", "log", "refused", "steps", "variables")
 
 
 class ActionModule(ActionBase):
@@ -55,9 +57,7 @@ class ActionModule(ActionBase):
         shown = deployment.failure(cast(deployment.Failed, ended))
         if shown.log:
             self._display.display(shown.log)
-        kept = {
-            key: value for key, value in ended.items() if key not in ("checks", "hints", "log", "steps", "variables")
-        }
+        kept = {key: value for key, value in ended.items() if key not in _IN_WORDS}
         return {**kept, "msg": shown.msg}
 
     @contextmanager

@@ -189,6 +189,7 @@ def deploy(module: AnsibleModule) -> dict[str, Any]:
             "hints": error.hints,
             "log": error.log,
             "variables": error.variables,
+            "refused": error.refused,
             "checks": error.checks,
             "steps": steps.done,
         }

@@ -39,7 +39,7 @@ from ..releases.store import Identity, PromotedFrom, Release
 from . import before_first, differences, first_guard, last_good
 from . import rolling as deploy_rolling
 
-# Signs of a step's line.
+# Characters of a step's line.
 _LONGEST_STEP = 120
 
 
@@ -47,7 +47,8 @@ class DeployError(Exception):
     """The release was not deployed.
 
     `message` says why, and what runs now; `hints` are lines for the inventory; `log` has the last lines of what failed;
-    `variables` are the names in the env that have another value than in the last good one, as far as that is known.
+    `variables` are the names in the env that have another value than in the last good one, as far as that is known;
+    `refused` is the kind of server that refused a login (of `login_log.WORDS`), "" for none.
     """
 
     def __init__(
@@ -57,9 +58,10 @@ class DeployError(Exception):
         checks: ProbeResult | None = None,
         log: str = "",
         variables: Sequence[str] = (),
+        refused: str = "",
     ) -> None:
         super().__init__("\n".join(filter(None, (message, log))))
-        self.message, self.log, self.variables = message, log, list(variables)
+        self.message, self.log, self.variables, self.refused = message, log, list(variables), refused
         self.hints = hints or []
         self.checks: ProbeResult | NotAsked = checks or {}
 
@@ -215,7 +217,7 @@ def _replace(new: Candidate, found: list[str], others: bool, clock: Clock, begun
     """Start the release in the place of what runs. Raises DeployError, with the release before serving again."""
     app, project = new.app, new.project
     loosening: list[str] = []
-    logs = ""
+    logs, refused = "", None
     try:
         failure, checks = _start(new, others, clock)
         if not failure:
@@ -233,7 +235,8 @@ def _replace(new: Candidate, found: list[str], others: bool, clock: Clock, begun
     variables = _changed_variables(new)
     serves = last_good.bring_back(app, new.good, bool(new.instances), new.how.plan.gate, clock)
     message = "\n".join(filter(None, (failure, serves)))
-    raise DeployError(redact(message, new.secrets), loosening, checks, redact(logs, new.secrets), variables)
+    kind = refused.kind if refused else ""
+    raise DeployError(redact(message, new.secrets), loosening, checks, redact(logs, new.secrets), variables, kind)
 
 
 def _changed_variables(new: Candidate) -> list[str]:

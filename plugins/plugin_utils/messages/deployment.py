@@ -4,13 +4,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
-
-# PostgreSQL, MySQL and MariaDB; and Redis, whose password is the one of its start.
-_KEPT_PASSWORD = re.compile("password authentication failed|Access denied for user")
-_OTHER_PASSWORD = re.compile("WRONGPASS")
 
 # The message ends with the verdict; more lines than this would push it off the screen.
 SHOWN_DIFFERENCES = 30
@@ -37,13 +32,15 @@ class Deployment(TypedDict, total=False):
 class Failed(TypedDict, total=False):
     """The result of the module app_deploy when it failed: why, the lines for the inventory, the log's last lines.
 
-    `variables`: names in the env whose values differ from those of the last good release.
+    `variables`: names in the env whose values differ from those of the last good release. `refused`: the kind of server
+    that refused a login, "" for none.
     """
 
     msg: str
     hints: Sequence[str]
     log: str
     variables: Sequence[str]
+    refused: str
 
 
 class Failure(NamedTuple):
@@ -56,21 +53,23 @@ class Failure(NamedTuple):
 def failure(failed: Failed) -> Failure:
     """Return what to show of a deploy that failed."""
     log = failed.get("log", "")
-    steps = list(failed.get("hints", [])) or [f"Next: {_next_step(log, failed.get('variables', []))}"]
+    steps = list(failed.get("hints", [])) or [f"Next: {_next_step(failed)}"]
     return Failure(log, "\n".join([failed["msg"], *steps]))
 
 
-def _next_step(log: str, variables: Sequence[str]) -> str:
-    if _KEPT_PASSWORD.search(log):
+def _next_step(failed: Failed) -> str:
+    # Redis takes its password at each start; the others keep theirs with the data.
+    if failed.get("refused") == "Redis":
+        return "Redis refused the password: let it and the app use the same variable of .env; then deploy again"
+    if failed.get("refused"):
+        variables = failed.get("variables", [])
         changed = f". Changed since the last good release: {', '.join(variables)}" if variables else ""
         return (
-            "a database refused the password. Its volume keeps the password of its first start: another value in the "
-            f"vault does not change it there{changed}. Write the old value into the vault again, or change "
+            f"{failed['refused']} refused the login. Its volume keeps the password of its first start: another value in "
+            f"the vault does not change it there{changed}. Write the old value into the vault again, or change "
             "the password in the database first; then deploy again"
         )
-    if _OTHER_PASSWORD.search(log):
-        return "Redis refused the password: let it and the app use the same variable of .env; then deploy again"
-    if log:
+    if failed.get("log"):
         return "correct what the log above says, and deploy again"
     return "correct it, and deploy again"
 

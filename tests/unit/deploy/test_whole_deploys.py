@@ -418,6 +418,7 @@ def test_a_refused_login_is_named_first_and_so_are_the_variables_that_changed(
     with pytest.raises(deployment.DeployError) as raised:
         deploy(world)
     assert raised.value.message.startswith("service migrate exited with 3: PostgreSQL refused the login of user shop\n")
+    assert raised.value.refused == "PostgreSQL"
     assert raised.value.variables == ["TOKEN"]
 
 

@@ -39,22 +39,18 @@ def deployed(result: dict[str, Any], check_mode: bool = False) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("log", "hints", "last"),
+    ("log", "refused", "hints", "last"),
     [
-        ("", [], "Next: correct it, and deploy again"),
-        ("    KeyError: 'A'", [], "Next: correct what the log above says, and deploy again"),
-        ("    KeyError: 'A'", ["compose_app_services: {web: {}}"], "compose_app_services: {web: {}}"),
-        (
-            '    FATAL:  password authentication failed for user "shop"',
-            [],
-            "last good release: DB_PASSWORD. Write",
-        ),
-        ("    Access denied for user 'shop'@'172.18.0.3' (using password: YES)", [], "password of its first start"),
-        ("    WRONGPASS invalid username-password pair or user is disabled.", [], "the same variable"),
+        ("", "", [], "Next: correct it, and deploy again"),
+        ("    KeyError: 'A'", "", [], "Next: correct what the log above says, and deploy again"),
+        ("    KeyError: 'A'", "", ["compose_app_services: {web: {}}"], "compose_app_services: {web: {}}"),
+        ("    FATAL: no", "PostgreSQL", [], "PostgreSQL refused the login. Its volume keeps the password of its first"),
+        ("    FATAL: no", "PostgreSQL", [], "last good release: DB_PASSWORD. Write"),
+        ("    WRONGPASS", "Redis", [], "the same variable"),
     ],
 )
 def test_a_deploy_that_failed_says_its_log_once_and_ends_with_the_next_step(
-    log: str, hints: list[str], last: str
+    log: str, refused: str, hints: list[str], last: str
 ) -> None:
     shown = deployment.failure(
         {
@@ -62,6 +58,7 @@ def test_a_deploy_that_failed_says_its_log_once_and_ends_with_the_next_step(
             "hints": hints,
             "log": log,
             "variables": ["DB_PASSWORD"],
+            "refused": refused,
         }
     )
     assert shown.log == log
