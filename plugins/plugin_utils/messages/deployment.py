@@ -65,8 +65,8 @@ def _next_step(failed: Failed) -> str:
         variables = failed.get("variables", [])
         changed = f". Changed since the last good release: {', '.join(variables)}" if variables else ""
         return (
-            f"{failed['refused']} refused the login. Its volume keeps the password of its first start: another value in "
-            f"the vault does not change it there{changed}. Write the old value into the vault again, or change "
+            f"{failed['refused']} refused the login. Its volume keeps the password of its first start: another value "
+            f"in the vault does not change it there{changed}. Write the old value into the vault again, or change "
             "the password in the database first; then deploy again"
         )
     if failed.get("log"):
