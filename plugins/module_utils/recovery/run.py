@@ -181,7 +181,7 @@ def recover(
         return run.report_held()
     if watch is None:
         share = deadline / _SHARES
-        say(f"reading the state; for the checks it waits {deadline:.0f} s at most, {share:.0f} s or a start per remedy")
+        say(f"reading the state; then waits of {deadline:.0f} s at most in all, about {share:.0f} s for each remedy")
     with _locked(app, LOCK_SECONDS if watch is None else 0.0, say):
         return run.run()
 

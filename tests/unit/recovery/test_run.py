@@ -232,7 +232,7 @@ def test_each_step_is_said_before_it_is_taken(world: World) -> None:
     said: list[str] = []
     outcome = recover(world, {"KEY": GOOD}, say=said.append)
     assert outcome["healthy"]
-    assert said[0] == "reading the state; for the checks it waits 240 s at most, 30 s or a start per remedy"
+    assert said[0] == "reading the state; then waits of 240 s at most in all, about 30 s for each remedy"
     assert said[1].startswith("cause: env_invalid")
     tried = [text for text in said if text.startswith("trying ")]
     assert [text.split()[1] for text in tried] == names(outcome)
