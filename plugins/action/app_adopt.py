@@ -39,8 +39,12 @@ _CONNECTION: dict[str, Callable[[Any], object]] = {
     "ansible_ssh_common_args": str,
     "ansible_ssh_extra_args": str,
 }
-_PASSWORDS = ("ansible_password", "ansible_ssh_pass")
-_SUDO = "test $(id -u) = 0 || sudo -n true"
+_PASSWORDS = {
+    "ansible_password": ("connection_password_file", "--connection-password-file FILE, or a key"),
+    "ansible_ssh_pass": ("connection_password_file", "--connection-password-file FILE, or a key"),
+    "ansible_become_password": ("become_password_file", "--become-password-file FILE"),
+    "ansible_become_pass": ("become_password_file", "--become-password-file FILE"),
+}
 # Seconds before each attempt to ask what runs: the app may be put back just now, or the host has lost its connections.
 _PAUSES = (0.0, 3.0, 10.0)
 
@@ -140,10 +144,10 @@ class ActionModule(ActionBase):
 
     def _require_connection(self, host: str) -> None:
         """Connect once while messages of the connection are shown: `_on_host` hides them."""
-        for name in _PASSWORDS:
-            if self._variables.get(name) and not context.CLIARGS.get("connection_password_file"):
+        for name, (option, fix) in _PASSWORDS.items():
+            if self._variables.get(name) and not context.CLIARGS.get(option):
                 why = f"it has {name} in this run's inventory, which the new inventory does not get"
-                raise InitError(host, why, "use --connection-password-file FILE, or a key")
+                raise InitError(host, why, f"use {fix}")
         try:
             ended = self._execute_module(module_name="ansible.builtin.ping", module_args={}, task_vars=self._variables)
         except AnsibleError as error:
@@ -151,14 +155,10 @@ class ActionModule(ActionBase):
         if ended.get("failed") or ended.get("unreachable"):
             fix = (
                 f"make `ssh {host.replace('[', '').replace(']', '')}` work first. Another key: --private-key FILE; "
-                "another port: -e ansible_port=PORT. sudo has to work without a password"
+                "another port: -e ansible_port=PORT; a password of sudo: --become-password-file FILE"
             )
             said = f"{host}: {str(ended.get('msg', '')).rstrip('.')}. Nothing was changed. Fix: {fix}"
             raise _HostSaid({"unreachable": bool(ended.get("unreachable")), "msg": said})
-        if self._play_context.become and self._low_level_execute_command(_SUDO, sudoable=False)["rc"]:
-            why = "sudo asks for a password there, and rsync, which copies the project, cannot give one"
-            fix = "allow it without one, by a line `USER ALL=(ALL) NOPASSWD: ALL` in /etc/sudoers.d, or connect as root"
-            raise _HostSaid({"msg": f"{host}: {why}. Nothing was changed. Fix: {fix}"})
 
     def _on_host(self, state: str) -> dict[str, Any]:
         """Run the module. What it returns has secrets, so the connection shows none of it, at any verbosity."""

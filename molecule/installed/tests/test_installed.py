@@ -8,28 +8,15 @@ that one host can have runs, without settings of Ansible. The tests build on eac
 
 from __future__ import annotations
 
-import os
-import re
 import secrets
-import shutil
-import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from shared.installed import REPOSITORY, Project, install
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 ADDRESS = "172.30.57.81"
-LETTERS = REPOSITORY / "molecule/multi-service/project"
-CONTROLLER = REPOSITORY / os.environ.get("SELFHEAL_CONTROLLER", ".venv") / "bin"
 TOKEN, PASSWORD, BACKUP_PASSWORD = (secrets.token_hex(16) for _unused in range(3))
-# What only a clone has. A line of Ansible's that names the file of a task is not ours.
-OF_A_CLONE = re.compile(
-    r"playbooks/\w+\.yml|\bmake (?:setup|lab|demo|test|clean|docs)\b|inventory/(?:lab|production|staging)|"
-    r"requirements/|" + re.escape(str(REPOSITORY))
-)
-OF_ANSIBLE = re.compile(r"^(?:included: |Origin: |\[ERROR\]: .* Origin: )")
-
 # Each playbook as a user runs it on a healthy app, and whether a second run has nothing to change.
 PLAYBOOKS: dict[str, tuple[tuple[str, ...], bool]] = {
     "validate": ((), True),
@@ -47,74 +34,22 @@ PLAYBOOKS: dict[str, tuple[tuple[str, ...], bool]] = {
 pytestmark = pytest.mark.usefixtures("host")
 
 
-class Ended(NamedTuple):
-    """A playbook that ended."""
-
-    code: int
-    said: str
-
-    @property
-    def of_a_clone(self) -> list[str]:
-        """The lines that name what an installed collection does not have."""
-        return [line for line in self.said.splitlines() if OF_A_CLONE.search(line) and not OF_ANSIBLE.search(line)]
-
-
-def run(words: list[str], folder: Path, settings: dict[str, str]) -> Ended:
-    """Run a command as a user does: Molecule's own settings for Ansible would override theirs."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
-    ended = subprocess.run(
-        words,
-        cwd=folder,
-        env={**kept, "PATH": f"{CONTROLLER}:{kept['PATH']}", **settings},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    return Ended(ended.returncode, ended.stdout)
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of collections that has this one, from its archive, and no other."""
     folder = tmp_path_factory.mktemp("installed")
-    build = run(["ansible-galaxy", "collection", "build", "--output-path", str(folder)], REPOSITORY, {})
-    assert build.code == 0, build.said
-    (archive,) = folder.glob("*.tar.gz")
-    command = ["ansible-galaxy", "collection", "install", "--no-deps", "--collections-path", str(folder), str(archive)]
-    made = run(command, folder, {"ANSIBLE_COLLECTIONS_PATH": str(folder)})
-    assert made.code == 0, made.said
+    install(folder)
     return folder
 
 
-class Project:
-    """A project on the controller, and the playbooks as its user runs them."""
-
-    def __init__(self, folder: Path, collections: Path, token: str) -> None:
-        self.folder, self.collections = folder, collections
-        shutil.copytree(LETTERS, folder)
-        (folder / "db_password.txt").write_text(PASSWORD, encoding="utf-8")
-        (folder / ".env").write_text(f"MAIL_TOKEN={token}\nPAGE_SIZE=20\n", encoding="utf-8")
-
-    def init(self) -> Ended:
-        return self._play("init", "-e", "from=./compose.yaml", "-e", f"host={ADDRESS}")
-
-    def play(self, playbook: str, *words: str) -> Ended:
-        given = ["--inventory=deploy/hosts.yml", "--vault-password-file=deploy/.vault-password"]
-        return self._play(playbook, *given, *words)
-
-    def _play(self, playbook: str, *words: str) -> Ended:
-        ssh = f"-o UserKnownHostsFile={REPOSITORY}/.lab/host_keys/%h"
-        lab = [f"--private-key={REPOSITORY}/.lab/id_ed25519", f"--ssh-common-args={ssh}"]
-        settings = {"ANSIBLE_COLLECTIONS_PATH": str(self.collections)}
-        return run(["ansible-playbook", f"christmas.selfheal.{playbook}", *words, *lab], self.folder, settings)
+def new_project(folder: Path, collections: Path, token: str) -> Project:
+    ssh = f"--ssh-common-args=-o UserKnownHostsFile={REPOSITORY}/.lab/host_keys/%h"
+    connection = [f"--private-key={REPOSITORY}/.lab/id_ed25519", ssh]
+    return Project(folder, collections, ADDRESS, connection, token=token, password=PASSWORD)
 
 
 @pytest.fixture(scope="module")
 def project(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return Project(tmp_path_factory.mktemp("projects") / "letters", installed, TOKEN)
+    return new_project(tmp_path_factory.mktemp("projects") / "letters", installed, TOKEN)
 
 
 def test_two_commands_lead_to_a_healthy_app(project: Project) -> None:
@@ -139,7 +74,7 @@ def test_a_second_run_changes_nothing(project: Project, host: Any) -> None:
 def test_a_placeholder_stops_the_second_command_before_the_host_is_touched(
     tmp_path: Path, installed: Path, host: Any
 ) -> None:
-    project = Project(tmp_path / "notes", installed, "your-token-here")
+    project = new_project(tmp_path / "notes", installed, "your-token-here")
     written = project.init()
     assert written.code == 0, written.said
     assert "MAIL_TOKEN (.env line 1): placeholder:" in written.said, written.said

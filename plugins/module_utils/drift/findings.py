@@ -162,7 +162,7 @@ def _differences(data: Mapping[str, Any], result: Result) -> list[Difference]:
         return list(_env(result))
     if action in ("systemd_service", "systemd", "service"):
         return list(_unit(result))
-    if action == "synchronize":
+    if action == "rsync":
         return list(_copied(result))
     diffs = result.get("diff") or []
     found = [one for diff in (diffs if isinstance(diffs, list) else [diffs]) for one in _diff(diff, result)]
@@ -256,13 +256,13 @@ _ITEM = re.compile(r"^(?P<what>[<>ch.*][fdLDS]\S{9}|\*deleting) +(?P<path>.+)$")
 
 def _copied(result: Result) -> Iterator[Difference]:
     """The itemized list of rsync; see --itemize-changes in its man page."""
-    target = str(result.get("cmd") or "").rstrip("' ").rpartition(":")[2] if result.get("cmd") else ""
+    target = str(result["path"])
     for line in result.get("stdout_lines") or []:
-        found = _ITEM.match(str(line).replace("<<CHANGED>>", ""))
+        found = _ITEM.match(str(line))
         if not found:
             continue
         change, path = found["what"], found["path"].partition(" -> ")[0]
-        where = posixpath.normpath(posixpath.join(target, path)) if target.startswith("/") else path
+        where = posixpath.normpath(posixpath.join(target, path))
         if change == "*deleting":
             yield _one(where, "added", THERE, GONE)
         elif "+++" in change:

@@ -18,11 +18,11 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model impo
 class Adopt(ActionModule):
     """The action with a host in memory; `hidden` is whether the connection hid each module's output."""
 
-    def __init__(self, answer: dict[str, Any] | AnsibleError, variables: dict[str, Any], sudo: int = 0) -> None:
+    def __init__(self, answer: dict[str, Any] | AnsibleError, variables: dict[str, Any]) -> None:
         self._play_context = SimpleNamespace(become=True, no_log=False)
         self._connection = SimpleNamespace(_play_context=self._play_context)
         self._variables, self._asked = variables, {"folder": "", "app": ""}
-        self.answer, self.sudo, self.hidden = answer, sudo, dict[str, bool]()
+        self.answer, self.hidden = answer, dict[str, bool]()
 
     def _execute_module(self, module_name: str = "", **_unused: Any) -> dict[str, Any]:
         self.hidden[module_name] = self._play_context.no_log
@@ -30,33 +30,28 @@ class Adopt(ActionModule):
             raise self.answer
         return self.answer
 
-    def _low_level_execute_command(self, *_unused: Any, **__: Any) -> dict[str, Any]:
-        return {"rc": self.sudo}
-
 
 @pytest.mark.parametrize(
-    ("answer", "sudo", "said"),
+    ("answer", "said"),
     [
-        (AnsibleConnectionFailure("ssh: connect to host 10.0.0.5 port 22: No route to host"), 0, "No route to host"),
-        (AnsibleError("Missing sudo password"), 0, "Missing sudo password"),
-        ({"failed": True, "msg": "no Python"}, 0, "no Python"),
-        ({}, 1, "sudo asks for a password there"),
+        (AnsibleConnectionFailure("ssh: connect to host 10.0.0.5 port 22: No route to host"), "No route to host"),
+        (AnsibleError("Missing sudo password"), "Missing sudo password"),
+        ({"failed": True, "msg": "no Python"}, "no Python"),
     ],
 )
-def test_a_host_that_cannot_be_used_is_named_with_the_reason(
-    answer: dict[str, Any] | AnsibleError, sudo: int, said: str
-) -> None:
+def test_a_host_that_cannot_be_used_is_named_with_the_reason(answer: dict[str, Any] | AnsibleError, said: str) -> None:
     with pytest.raises(app_adopt._HostSaid) as caught:
-        Adopt(answer, {}, sudo)._require_connection("joe@10.0.0.5")
+        Adopt(answer, {})._require_connection("joe@10.0.0.5")
     text = str(caught.value)
     assert text.startswith("joe@10.0.0.5: ")
     assert said in text
     assert "Nothing was changed. Fix: " in text
 
 
-def test_a_password_of_the_inventory_is_refused_as_the_new_one_does_not_get_it() -> None:
-    with pytest.raises(InitError, match="ansible_password in this run's inventory") as caught:
-        Adopt({}, {"ansible_password": "kD8#vq2Z"})._require_connection("10.0.0.5")
+@pytest.mark.parametrize("name", ["ansible_password", "ansible_become_password"])
+def test_a_password_of_the_inventory_is_refused_as_the_new_one_does_not_get_it(name: str) -> None:
+    with pytest.raises(InitError, match=f"{name} in this run's inventory") as caught:
+        Adopt({}, {name: "kD8#vq2Z"})._require_connection("10.0.0.5")
     assert "kD8#vq2Z" not in str(caught.value)
 
 

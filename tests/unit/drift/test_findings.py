@@ -140,10 +140,10 @@ RESULTS: list[tuple[str, dict[str, Any], list[tuple[str, str, str, str]]]] = [
         event(
             {
                 "changed": True,
-                "cmd": "/usr/bin/rsync --checksum /here/ root@192.0.2.1:/opt/shop/",
+                "path": "/opt/shop/",
                 "stdout_lines": [".d..t...... ./", "<fc........ app.py", "<f+++++++++ new.py", ".f...p..... run.sh"],
             },
-            resolved_action="ansible.posix.synchronize",
+            resolved_action="christmas.selfheal.rsync",
         ),
         [
             ("/opt/shop/app.py", "content", "differs", "as on the controller"),
