@@ -69,7 +69,7 @@ class ActionModule(ActionBase):
     def _problem(self) -> str:
         transport, become = self._connection.transport, self._connection.become
         if transport != "ssh":
-            return f"files are copied over ssh only, and this host's connection is {transport}. Fix: ansible_connection: ssh"
+            return f"files are copied over ssh only, and this connection is {transport}. Fix: ansible_connection: ssh"
         if become and become.name.rpartition(".")[2] != "sudo":
             return f"files are copied as root with sudo only, not with {become.name}. Fix: ansible_become_method: sudo"
         if shutil.which("rsync") is None:

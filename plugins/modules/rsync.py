@@ -9,10 +9,10 @@ module: rsync
 short_description: Copy a folder with rsync, as a sudo user with a password, too
 version_added: 0.2.0
 description:
-  - Runs rsync on the controller over ssh, with the address, port, user, key and options of the host's own connection - a jump
-    host and an IPv6 address among them. Keys of hosts are verified as for every task.
-  - With C(become), rsync on the host runs under sudo. C(ansible.posix.synchronize) cannot give sudo a password; this can.
-    The password is in no argument of a process, and in no file.
+  - Runs rsync on the controller over ssh, with the address, port, user, key and options of the host's own connection,
+    a jump host and an IPv6 address among them. Keys of hosts are verified as for every task.
+  - With C(become), rsync on the host runs under sudo. C(ansible.posix.synchronize) cannot give sudo a password;
+    this can. The password is in no argument of a process, and in no file.
   - A file is different when its content is; times do not matter.
 author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
@@ -27,8 +27,8 @@ attributes:
 options:
   src:
     description:
-      - The path of a folder, with a slash at its end, or of a file. A folder is mirrored - what O(dest) has and O(src) does not
-        have is deleted.
+      - The path of a folder, with a slash at its end, or of a file. A folder is mirrored, so what O(src) does not have
+        is deleted from O(dest).
     type: str
     required: true
   dest:

@@ -15,7 +15,7 @@ SUDO_PASSWORD = "SELFHEAL_SUDO_PASSWORD"
 # `sudo -S` and `read` take one byte at a time and leave the rest. Both shells become the program that they start: one that
 # waited for `cat` would keep the connection open.
 _ASKING_SUDO = (
-    "if sudo -kn true </dev/null 2>/dev/null; then IFS= read -r _unused; exec sudo -n -u {user} rsync \"$@\"; "
+    'if sudo -kn true </dev/null 2>/dev/null; then IFS= read -r _unused; exec sudo -n -u {user} rsync "$@"; '
     "else exec sudo -kS -p '' -u {user} rsync \"$@\"; fi"
 )
 _WITH_PASSWORD = f'exec "$@" < <(printf "%s\\n" "${SUDO_PASSWORD}"; exec cat)'

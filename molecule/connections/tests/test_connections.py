@@ -8,7 +8,6 @@ Every playbook that one host can have runs there as on any other. The tests buil
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from shared.installed import REPOSITORY, Project, install
 ADDRESS, JUMP, PORT = "fd57:5e1f::86", "172.30.57.87", 2222
 SUDO_PASSWORD = 'pass word"of $sudo'
 TOKEN, PASSWORD, BACKUP_PASSWORD = (secrets.token_hex(16) for _unused in range(3))
-# As it stands in ~/.ssh/config.
+# As in ~/.ssh/config.
 SSH_CONFIG = f"""Host hop
     HostName {JUMP}
     User hop
@@ -98,9 +97,9 @@ def test_every_playbook_works(project: Project, playbook: str) -> None:
 
 
 def test_the_host_heals_itself(project: Project, host: Any) -> None:
-    before = len(incidents(host, "letters"))
+    before = len(incidents(host))
     host.check_output("docker rm --force letters-web-1")
-    until(lambda: len(incidents(host, "letters")) > before, 60)
+    until(lambda: len(incidents(host)) > before, 60)
     status = project.play("status")
     assert status.code == 0, status.said
 

@@ -19,7 +19,7 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.rsync import (
     ssh_words,
 )
 
-PASSWORD = "it's $HOME \"100%\""
+PASSWORD = 'it\'s $HOME "100%"'
 
 # As ssh: options, the host, and words that the host's shell reads. It logs how it was called.
 SSH = """#!/bin/sh
@@ -86,7 +86,7 @@ def test_a_folder_is_mirrored(
     target = tmp_path / "target"
     target.mkdir()
     (target / "old").touch()
-    ways = {"sudo": sudo, "given": given, "no_password": no_password, "pull": pull}
+    ways: dict[str, Any] = {"sudo": sudo, "given": given, "no_password": no_password, "pull": pull}
     command, ended = copied(programs, f"{project}/", f"{target}/", **ways)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert (target / "sub/large").read_bytes() == (project / "sub/large").read_bytes()
