@@ -12,8 +12,8 @@ SUDO_PASSWORD = "SELFHEAL_SUDO_PASSWORD"
 """The environment variable of rsync's process that has the password of sudo on the host."""
 
 # The password is the first line of the stream, before what the two rsyncs say to each other, so it is in no argument.
-# `sudo -S` and `read` take one byte at a time and leave the rest. Both shells become the program that they start: one that
-# waited for `cat` would keep the connection open.
+# `sudo -S` and `read` take one byte at a time and leave the rest. Both shells become the program that they start: one
+# that waited for `cat` would keep the connection open.
 _ASKING_SUDO = (
     'if sudo -kn true </dev/null 2>/dev/null; then IFS= read -r _unused; exec sudo -n -u {user} rsync "$@"; '
     "else exec sudo -kS -p '' -u {user} rsync \"$@\"; fi"
@@ -28,7 +28,7 @@ _ALWAYS = ("--compress", "--delay-updates", "--itemize-changes")
 class Connection(NamedTuple):
     """How ssh reaches a host, and who reads and writes there.
 
-    `ssh` is the program with its options, without the host. `become` is the user that sudo makes of `user`, "" for none.
+    `ssh` is the program with its options, without the host. `become` is the user that sudo is given, "" for none.
     """
 
     ssh: tuple[str, ...]
