@@ -29,9 +29,6 @@ _IN_WORDS = frozenset(("checks", "hints", "log", "refused", "steps", "variables"
 PAUSE = 0.5
 """Seconds between two looks at the file."""
 
-# What the message says already, or what is for it.
-_SHOWN = ("checks", "hints", "log", "refused", "steps", "variables")
-
 
 class ActionModule(ActionBase):
     """`christmas.selfheal.app_deploy`."""

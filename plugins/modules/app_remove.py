@@ -121,8 +121,9 @@ def remove(module: AnsibleModule) -> dict[str, Any]:
     """Remove the app."""
     given = module.params
     options = run.Options(app_module.app_of(given), given["host"], given["files"], given["confirm"], given["stop"])
+    steps = app_module.Steps(options.app.name, module.log)
     try:
-        done = run.remove(options, module.check_mode, Clock(), module.log)
+        done = run.remove(options, module.check_mode, Clock(), steps.say)
     except (run.RemovalError, switch.SwitchError) as error:
         raise ansible_no_log.Failed(error) from error
     diff = {"before": report.present(done), "after": ""}

@@ -99,7 +99,9 @@ def remove(options: Options, check: bool, clock: Clock, say: switch.Say) -> Remo
         plan = _plan(options, clock)
         reported = _result(options, plan, None)
         reported["gap"] = _switch(options, plan, clock, say) if plan.replaces else None
+        say("its watcher and timers are stopped")
         _end_units(plan.units)
+        say("files and images of the collection are removed")
         _remove_files(options, plan)
     _sweep(options)
     return reported
