@@ -34,6 +34,11 @@ class Ended(NamedTuple):
         """The lines that name what an installed collection does not have."""
         return [line for line in self.said.splitlines() if OF_A_CLONE.search(line) and not OF_ANSIBLE.search(line)]
 
+    @property
+    def deprecated(self) -> list[str]:
+        """The lines that name what a later ansible-core will refuse."""
+        return [line for line in self.said.splitlines() if line.startswith("[DEPRECATION WARNING]")]
+
 
 def run(words: list[str], folder: Path, settings: dict[str, str]) -> Ended:
     """Run a command as a user does: Molecule's own settings for Ansible would override theirs."""
