@@ -139,9 +139,12 @@ def test_the_caller_passes_what_the_workflow_takes() -> None:
     assert set(job["secrets"]) == set(CALLED["secrets"])
 
 
-def test_the_caller_uses_the_workflow_of_this_version() -> None:
+def test_users_get_the_workflow_and_the_collection_of_one_version() -> None:
+    version = load("galaxy.yml")["version"]
     (job,) = CALLER["jobs"].values()
-    assert job["uses"] == f"christmas/selfheal/.github/workflows/playbook.yml@{load('galaxy.yml')['version']}"
+    assert job["uses"] == f"christmas/selfheal/.github/workflows/playbook.yml@{version}"
+    guide = (COLLECTION / "docs/guides/ci.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"(?:playbook\.yml@|version: |selfheal-)(\d[\d.]+\d)", guide)) == {version}
 
 
 @pytest.mark.parametrize("name", ["playbook", "test"])
