@@ -24,8 +24,12 @@ from typing import NamedTuple
 COLLECTION = "christmas.selfheal"
 PLAYBOOKS = ("backup", "deploy", "drift", "promote", "recover", "rollback", "site", "status", "validate")
 SECRETS = ("VAULT_PASSWORD", "SSH_KEY", "KNOWN_HOSTS")
-WITHOUT_HOSTS = ("validate",)
-"""Playbooks that connect to no host: they need no ssh key."""
+PROGRAMS = {
+    "ansible-playbook": "pip install --require-hashes -r requirements.txt",
+    "ssh-agent": "apt-get install openssh-client",
+    "rsync": "apt-get install rsync",
+}
+"""What this machine needs, each with the command that installs it."""
 INVALID = 2
 """Exit code for settings that do not fit. Else it is that of ansible-playbook."""
 
@@ -77,7 +81,7 @@ def read_job(given: Mapping[str, str]) -> tuple[Job, list[str]]:
     return job, problems
 
 
-def take_secrets(given: dict[str, str], playbook: str) -> tuple[Secrets, list[str]]:
+def take_secrets(given: dict[str, str]) -> tuple[Secrets, list[str]]:
     """The secrets, which are then no longer in `given`, and which of them are missing.
 
     `NAME_FILE` is the path of a file with the value, as GitLab's variables of the type File are.
@@ -90,17 +94,9 @@ def take_secrets(given: dict[str, str], playbook: str) -> tuple[Secrets, list[st
         except (OSError, UnicodeDecodeError):
             problems.append(f"{name}_FILE: cannot be read. Use a variable of the type File")
             continue
-        if not found[name] and (name == "VAULT_PASSWORD" or playbook not in WITHOUT_HOSTS):
+        if not found[name]:
             problems.append(f"{name}: has no value. Set it as a secret of this job's environment (docs/guides/ci.md)")
     return Secrets(*(found.get(name, "") for name in SECRETS)), problems
-
-
-def missing_programs(playbook: str) -> list[str]:
-    """Programs that this machine does not have, each with its fix."""
-    needed = {"ansible-playbook": "pip install --require-hashes -r requirements.txt"}
-    if playbook not in WITHOUT_HOSTS:
-        needed |= {"ssh-agent": "apt-get install openssh-client", "rsync": "apt-get install rsync"}
-    return [f"{name}: is not installed. Run: {fix}" for name, fix in needed.items() if not shutil.which(name)]
 
 
 def command(job: Job) -> list[str]:
@@ -177,13 +173,9 @@ def _at_hand(secrets: Secrets, environment: Mapping[str, str]) -> Iterator[dict[
         password = folder / "vault-password"
         with open(os.open(password, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
             stream.write(secrets.vault_password + "\n")
-        found = {"ANSIBLE_VAULT_PASSWORD_FILE": str(password)}
-        if not secrets.ssh_key:
-            yield found
-            return
         socket = folder / "agent"
         with _ssh_agent(secrets.ssh_key, socket, environment):
-            yield {**found, "SSH_AUTH_SOCK": str(socket)}
+            yield {"ANSIBLE_VAULT_PASSWORD_FILE": str(password), "SSH_AUTH_SOCK": str(socket)}
     finally:
         shutil.rmtree(folder)
 
@@ -204,13 +196,12 @@ def main() -> int:
     environment = dict(os.environ)
     try:
         job, wrong = read_job(environment)
-        secrets, missing = take_secrets(environment, job.playbook)
-        problems = [*wrong, *missing, *missing_programs(job.playbook)]
-        if problems:
-            raise InvalidSettings(*problems)
+        secrets, missing = take_secrets(environment)
+        absent = [f"{name}: is not installed. Run: {fix}" for name, fix in PROGRAMS.items() if not shutil.which(name)]
+        if wrong or missing or absent:
+            raise InvalidSettings(*wrong, *missing, *absent)
         environment |= settings(environment, job.inventory, own_collections(Path(__file__)))
-        if secrets.known_hosts:
-            add_known_hosts(secrets.known_hosts, Path.home() / ".ssh" / "known_hosts")
+        add_known_hosts(secrets.known_hosts, Path.home() / ".ssh" / "known_hosts")
         with _at_hand(secrets, environment) as found:
             return _run(command(job), {**environment, **found})
     except InvalidSettings as error:
