@@ -128,6 +128,11 @@ screenshots: ## renew docs/images, the status page's pictures in its guide
 molecule-%: setup-test engine
 	@$(in_venv) PYTHONPATH="$(CURDIR)/molecule/shared/python" molecule test --scenario-name $*
 
+.PHONY: requirements
+requirements: setup ## write requirements/*.txt, with the hashes of all packages, from *.in. To upgrade one: ARGS="--upgrade-package NAME"
+	@tools/venv .venv lock
+	@tools/requirements $(ARGS)
+
 .PHONY: docs
 docs: setup ## generate docs/reference (from argument specs and module documentation) and Grafana's dashboards
 	@$(in_venv) python docs/generate.py

@@ -5,7 +5,7 @@
 With --check it writes nothing, and fails if a file is out of date.
 
 What is said of a role comes from its meta/argument_specs.yml. The modules' pages come from ansible-doc, with their doc
-fragments.
+fragments. installed.py lists the packages.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import installed
 import yaml
 from grafana import build
 
@@ -182,8 +183,12 @@ def pages() -> dict[Path, str]:
     index += "\n## Modules\n\n"
     for name, documented in modules.items():
         index += f"- [`{name}`](modules/{name}.md): {markdown(documented['doc']['short_description'])}\n"
+    index += "\n## Packages\n\n- [What is installed](packages.md) on hosts and on the controller\n"
+    written = WRITTEN_BY.format(source="roles, or requirements/controller.in")
     return {
         REFERENCE / "README.md": index,
+        REFERENCE / "packages.md": written + installed.page(),
+        REFERENCE / "sbom.cdx.json": installed.bom(),
         **{REFERENCE / "roles" / f"{name}.md": role_page(name, specs) for name, specs in roles.items()},
         **{ROOT / "roles" / name / "README.md": role_readme(name, specs) for name, specs in roles.items()},
         **{ROOT / "roles" / name / "meta" / "main.yml": role_meta(specs) for name, specs in roles.items()},
@@ -201,7 +206,7 @@ def main() -> None:
 
     wanted = {**pages(), **build.files()}
     of_roles = [file for kind in ("README.md", "meta/main.yml") for file in ROOT.glob(f"roles/*/{kind}")]
-    known = [*REFERENCE.rglob("*.md"), *of_roles, *build.FOLDER.glob("*.json")]
+    known = [*REFERENCE.rglob("*.*"), *of_roles, *build.FOLDER.glob("*.json")]
     present = {file: file.read_text(encoding="utf-8") for file in known}
     stale = sorted(file for file in {*wanted, *present} if wanted.get(file) != present.get(file))
     if check and stale:

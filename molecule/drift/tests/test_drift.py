@@ -356,13 +356,17 @@ def test_a_controller_checks_on_a_schedule(host: Any, play: Any, leaks: Any) -> 
     wheels = REPOSITORY / ".lab" / "wheels"
     version = host.check_output("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'")
     # pip would choose for the Python that it runs with, not for the host's.
-    lines = (REPOSITORY / "requirements/controller.txt").read_text(encoding="utf-8").splitlines()
-    found = [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
-    asked = [one for one in found if one.marker is None or one.marker.evaluate({"python_version": version})]
-    fetch = [sys.executable, "-m", "pip", "download", "-q", "-d", str(wheels), "--only-binary=:all:"]
-    given = ["--python-version", version, "-c", "requirements/constraints.txt"]
-    wanted = [f"{one.name}{one.specifier}" for one in asked]
-    subprocess.run([*fetch, *given, *wanted], cwd=REPOSITORY, check=True)
+    locked = (REPOSITORY / "requirements/controller.txt").read_text(encoding="utf-8")
+    asked = []
+    for line, hashes in re.findall(r"^(\w.*?) \\\n((?: +--hash=.*\n)+)", locked, re.MULTILINE):
+        package = Requirement(line)
+        if package.marker is None or package.marker.evaluate({"python_full_version": f"{version}.0"}):
+            asked.append(f"{package.name}{package.specifier} \\\n{hashes}")
+    wanted = REPOSITORY / ".lab" / "wheels.txt"
+    wanted.write_text("".join(asked), encoding="utf-8")
+    fetch = [sys.executable, "-m", "pip", "download", "-q", "-d", str(wheels), "--only-binary=:all:", "--no-deps"]
+    given = ["--python-version", version, "--require-hashes", "-r", str(wanted)]
+    subprocess.run([*fetch, *given], cwd=REPOSITORY, check=True)
     address = f"root@{host.backend.host.name}:/root/wheels/"
     copy = ["rsync", "-r", "--delete", "-e", "ssh -F ../shared/ssh_config", f"{wheels}/", address]
     subprocess.run(copy, check=True)

@@ -29,6 +29,7 @@ AREAS = (
         ".config",
         ".github",
         "bench",
+        "ci",
         "changelogs/fragments",
         "docs",
         "inventory",
