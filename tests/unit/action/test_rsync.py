@@ -136,7 +136,7 @@ class _Over:
 @pytest.mark.parametrize(
     ("connection", "said"),
     [
-        (_Over("local", None), "over ssh only, and this host's connection is local"),
+        (_Over("local", None), "over ssh only, and this connection is local"),
         (_Over("ssh", _Becoming()), "with sudo only, not with ansible.builtin.su"),
     ],
 )
