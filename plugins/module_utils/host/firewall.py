@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -120,6 +121,15 @@ def closed(port: int, timeout: float = 2.0) -> str:
     return refusing(read(timeout), port) or native(commands.run(["nft", "list", "ruleset"], timeout).out)
 
 
+def warning(port: int, rule: str) -> str:
+    """What a person is told of a port that is closed, and the way to open it."""
+    fix = f"ufw allow {port}/tcp" if "ufw" in rule or shutil.which("ufw") else f"allow TCP port {port} there"
+    return (
+        f"the firewall of this host may keep clients from port {port} ({rule}). It did not concern a container's "
+        f"published port. If clients come from elsewhere than its rules allow: {fix}"
+    )
+
+
 def refusing(text: str, port: int) -> str:
     """Return the rule, or the policy, of iptables-save's INPUT that refuses a port, unless one is sure to accept it."""
     decided = _walk(parse(text), "filter", "INPUT", Packet("", "", port, is_for_host=True), 0)
@@ -183,21 +193,31 @@ def _takes(rule: Sequence[str], packet: Packet) -> bool:
 def _matches(option: str, value: str, packet: Packet) -> bool | None:
     """Whether one option of a rule matches; None for what is not known here."""
     if option == "-m":
-        return True if value in ("tcp", "comment", "addrtype") else None
+        return True if value in ("tcp", "comment", "addrtype", "multiport", "conntrack", "state") else None
+    if option in ("--ctstate", "--state"):
+        # A packet to a port of the host itself is a client's first one.
+        return True if packet.is_for_host and "NEW" in value.split(",") else None
     if option == "--dst-type":
         return True if value == "LOCAL" and packet.is_for_host else None
     if option == "--comment":
         return True
     if option == "-p":
         return value == "tcp"
-    if option == "--dport":
-        first, _unused, last = value.partition(":")
-        return int(first) <= packet.port <= int(last or first) if first.isdigit() else None
+    if option in ("--dport", "--dports"):
+        return _is_among(packet.port, value.split(","))
     if option in ("-s", "-d"):
         return _within(packet.source if option == "-s" else packet.target, value)
     if option == "-i" and packet.interface:
         return value == packet.interface
     return None
+
+
+def _is_among(port: int, ports: Sequence[str]) -> bool | None:
+    """Whether a port is one of `80` and `8000:8010`; None for the name of a service."""
+    ranges = [one.partition(":") for one in ports]
+    if not all(first.isdigit() for first, _unused, _last in ranges):
+        return None
+    return any(int(first) <= port <= int(last or first) for first, _unused, last in ranges)
 
 
 def _within(address: str, network: str) -> bool | None:

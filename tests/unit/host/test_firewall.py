@@ -144,7 +144,9 @@ UFW = """\
 -A ufw-not-local -j DROP
 -A ufw-user-input -p tcp -m tcp --dport 80 -j ACCEPT
 -A ufw-user-input -s 10.0.0.1/32 -p tcp -m tcp --dport 81 -j ACCEPT
--A ufw-user-input -p tcp -m multiport --dports 82,83 -j ACCEPT
+-A ufw-user-input -p tcp -m multiport --dports 82,85:88 -j ACCEPT
+-A ufw-user-input -p tcp -m state --state NEW -m tcp --dport 89 -j ACCEPT
+-A ufw-user-input -p tcp -m tcp --dport 90 -m time --timestart 08:00:00 -j ACCEPT
 COMMIT
 """
 
@@ -156,8 +158,12 @@ COMMIT
         (UFW, 80, ""),
         (UFW, 22, "-P INPUT DROP"),
         (UFW, 81, "-P INPUT DROP"),
+        (UFW, 82, ""),
+        (UFW, 84, "-P INPUT DROP"),
+        (UFW, 87, ""),
+        (UFW, 89, ""),
         # What is not understood does not count as open.
-        (UFW, 82, "-P INPUT DROP"),
+        (UFW, 90, "-P INPUT DROP"),
         (
             "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -i lo -j ACCEPT\n-A INPUT -j REJECT\nCOMMIT\n",
             80,
@@ -194,3 +200,7 @@ def test_a_port_of_the_host_itself_is_open_or_not(text: str, port: int, why: str
 )
 def test_a_table_of_nftables_that_refuses_the_rest_is_named(body: str, refuses: bool) -> None:
     assert bool(firewall.native(body)) is refuses
+
+
+def test_the_warning_of_a_closed_port_says_how_to_open_it() -> None:
+    assert "ufw allow 80/tcp" in firewall.warning(80, "iptables -t filter -A ufw-reject -j REJECT")
