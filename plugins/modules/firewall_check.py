@@ -9,10 +9,11 @@ module: firewall_check
 short_description: Warn of a firewall that keeps clients from a port
 version_added: 0.2.0
 description:
-  - Reads the rules of iptables and nftables on the host, and warns of each port that they refuse, as ufw does. Clients reach a
-    port that a container publishes past these rules, but not one on which a program of the host listens.
-  - Rules that accept some addresses only look like a refusal, so this does not fail. Rules of a provider outside the host are
-    not seen. Changes nothing.
+  - Reads the rules of iptables and nftables on the host, and warns of each port that they refuse, as ufw does.
+    Clients reach a port that a container publishes past these rules, but not one on which a program of the host
+    listens.
+  - Rules that accept some addresses only look like a refusal, so this does not fail. Rules of a provider outside the
+    host are not seen. Changes nothing.
 author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
