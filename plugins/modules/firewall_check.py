@@ -45,9 +45,20 @@ closed:
   elements: int
 """
 
+import shutil
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import firewall
+
+
+def warning(port: int, rule: str) -> str:
+    """The warning of a port that is closed, with the way to open it."""
+    fix = f"ufw allow {port}/tcp" if "ufw" in rule or shutil.which("ufw") else f"allow TCP port {port} there"
+    return (
+        f"the firewall of this host may keep clients from port {port} ({rule}). It did not concern a container's "
+        f"published port. If clients come from elsewhere than its rules allow: {fix}"
+    )
 
 
 def main() -> None:
@@ -57,7 +68,7 @@ def main() -> None:
     rules = {port: firewall.closed(port) for port in module.params["ports"]}
     for port, rule in rules.items():
         if rule:
-            module.warn(firewall.warning(port, rule))
+            module.warn(warning(port, rule))
     module.exit_json(changed=False, closed=[port for port, rule in rules.items() if rule])
 
 

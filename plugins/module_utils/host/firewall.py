@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -119,15 +118,6 @@ def closed(port: int, timeout: float = 2.0) -> str:
     A published port of a container does not pass these rules.
     """
     return refusing(read(timeout), port) or native(commands.run(["nft", "list", "ruleset"], timeout).out)
-
-
-def warning(port: int, rule: str) -> str:
-    """What a person is told of a port that is closed, and the way to open it."""
-    fix = f"ufw allow {port}/tcp" if "ufw" in rule or shutil.which("ufw") else f"allow TCP port {port} there"
-    return (
-        f"the firewall of this host may keep clients from port {port} ({rule}). It did not concern a container's "
-        f"published port. If clients come from elsewhere than its rules allow: {fix}"
-    )
 
 
 def refusing(text: str, port: int) -> str:

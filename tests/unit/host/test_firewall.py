@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import firewall
+from ansible_collections.christmas.selfheal.plugins.modules import firewall_check
 
 DOCKERS = """\
 *raw
@@ -203,4 +204,4 @@ def test_a_table_of_nftables_that_refuses_the_rest_is_named(body: str, refuses: 
 
 
 def test_the_warning_of_a_closed_port_says_how_to_open_it() -> None:
-    assert "ufw allow 80/tcp" in firewall.warning(80, "iptables -t filter -A ufw-reject -j REJECT")
+    assert "ufw allow 80/tcp" in firewall_check.warning(80, "iptables -t filter -A ufw-reject -j REJECT")
