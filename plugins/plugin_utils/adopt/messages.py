@@ -68,8 +68,9 @@ def failed(now: Adoption | None, found: Adoption, where: Place) -> str:
 
 
 def _origin(now: Adoption, found: Adoption) -> str:
-    before = {one["name"]: one["image_id"] for one in found["instances"]}
-    same = all(before.get(one["name"]) == one["image_id"] for one in now["instances"])
+    # By service: behind a load balancer, a container that came back may have another number.
+    before = {(one["service"], one["image_id"]) for one in found["instances"]}
+    same = all((one["service"], one["image_id"]) in before for one in now["instances"])
     return f"{now['folder']}, {'with the images as before' if same else 'with other images than before'}"
 
 

@@ -400,6 +400,9 @@ def test_its_lines_are_shown_as_they_come_and_its_end_counts() -> None:
 def test_a_failure_says_what_runs_now(where: run.Place) -> None:
     said = messages.failed(adoption(), adoption(), where)
     assert "1 of 1 containers run, from /root/shop, with the images as before" in said
+    renumbered = adoption()
+    renumbered["instances"][0]["name"] = "shop-app-2"
+    assert "with the images as before" in messages.failed(renumbered, adoption(), where)
     other = adoption()
     other["instances"][0]["image_id"] = "sha256:2"
     assert "with other images than before" in messages.failed(other, adoption(), where)
