@@ -20,7 +20,7 @@ FILTERS: dict[str, dict[str, str]] = {
     "alert_texts": {"alert_annotations": "alert_annotations"},
     "as_list": {"as_list": "as_list"},
     "command_options": {"prefixed": "prefixed", "project_excludes": "project_excludes"},
-    "docker_daemon": {"daemon_plan": "daemon_plan", "offered_compose": "offered_compose"},
+    "docker_daemon": {"daemon_plan": "daemon_plan"},
     "empty_values": {"empty_names": "empty_names", "without_empty": "without_empty"},
     "haproxy_check": {"haproxy_check": "haproxy_check"},
     "image_transfer": {"images_to_send": "images_to_send"},
@@ -29,7 +29,6 @@ FILTERS: dict[str, dict[str, str]] = {
         "uncopyable_inventories": "uncopyable_inventories",
     },
     "listening": {"port_holders": "port_holders"},
-    "messages.alertmanager": {"alertmanager_refusal": "alertmanager_refusal"},
     "messages.backup": {
         "backup_message": "backup_message",
         "rebuild_message": "rebuild_message",
@@ -55,7 +54,11 @@ FILTERS: dict[str, dict[str, str]] = {
     },
     "programs": {"program_path": "program_path"},
     "project_copies": {"check_options": "check_options", "project_copies": "project_copies"},
-    "receivers": {"receiver_routes": "routes", "receiver_secrets": "secrets"},
+    "receivers": {
+        "alertmanager_packages": "packages",
+        "receiver_routes": "routes",
+        "receiver_secrets": "secrets",
+    },
     "report_files": {"reports_folder": "reports_folder"},
     "restic_files": {"environment_lines": "environment_lines", "sftp_command": "sftp_command"},
     "scraping": {

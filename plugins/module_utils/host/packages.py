@@ -1,0 +1,157 @@
+# Copyright: Contributors to the christmas.selfheal project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Whether the host has the packages that a role needs, or its distribution offers them, in versions that suffice.
+
+A program that is there counts, however it was installed, because the roles install only what is missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from ..core.versions import is_older, upstream_version
+from . import command as commands
+from . import docker_packages
+
+OS_RELEASE = "/etc/os-release"
+# What older releases of Debian offer, for a host whose package lists are empty: "" is a package that they do not have.
+KNOWN: dict[str, dict[str, str]] = {
+    "debian-11": {"docker-compose": "1.25.0"},
+    "debian-12": {
+        "docker-compose": "1.29.2",
+        "prometheus": "2.42.0",
+        "prometheus-alertmanager": "0.25.0",
+        "promtool": "",
+        "restic": "0.14.0",
+    },
+}
+UPGRADE = "upgrade the host to Debian 13"
+_SECONDS = 20.0
+_NUMBER = re.compile(r"[0-9]+(?:[.][0-9]+)+")
+_CANDIDATE = re.compile(r"^(\S+?):\n(?: .*\n)*?  Candidate: (\S+)", re.MULTILINE)
+# Other programs have --version.
+_VERSION_ARGUMENT = {"restic": "version"}
+
+
+class Need(NamedTuple):
+    """A package, its least version ("" for any), the option that needs it, and how to do without it."""
+
+    name: str
+    minimum: str
+    option: str
+    otherwise: str
+
+
+class System(NamedTuple):
+    """A distribution: its name for people, its key in KNOWN, and the origin in its package lists."""
+
+    name: str
+    key: str
+    origin: str
+
+
+class Found(NamedTuple):
+    """The version of a package that is installed, and the one that apt would install.
+
+    `installed` is None where the program is missing, "" where it names no version. `offered` is "" where the
+    distribution has no such package, None where the host does not know, because its package lists are empty.
+    """
+
+    installed: str | None
+    offered: str | None
+
+
+def problems(needs: Iterable[Need]) -> list[str]:
+    """Return what this host lacks, a line for each need."""
+    asked = list(needs)
+    system = parse_system(_os_release())
+    offered = _offered([need.name for need in asked], system)
+    found = ((need, Found(_installed(need), offered[need.name])) for need in asked)
+    return [line for line in (problem(need, its, system) for need, its in found) if line]
+
+
+def problem(need: Need, found: Found, system: System) -> str:
+    """Return what is wrong, and the fix; "" when the package suffices, or when it is not known whether it does."""
+    if found.installed is not None:
+        return _of_installed(need, found.installed, found.offered, system)
+    if found.offered is None or (found.offered and _suffices(found.offered, need.minimum)):
+        return ""
+    if not found.offered:
+        return f"{need.option}: {system.name} offers no {need.name}, which is needed. Fix: {_fix(need, system)}."
+    is_ = f"{system.name} offers {need.name} {found.offered}"
+    return f"{need.option}: {is_}, and {need.minimum} or newer is needed. Fix: {_fix(need, system)}."
+
+
+def _of_installed(need: Need, installed: str, offered: str | None, system: System) -> str:
+    if _suffices(installed, need.minimum):
+        return ""
+    can_upgrade = bool(offered) and _suffices(offered or "", need.minimum)
+    fix = f"run `apt-get install {need.name}` there" if can_upgrade else _fix(need, system)
+    is_ = f"{need.name} on the host is {installed or 'of an unknown version'}"
+    return f"{need.option}: {is_}, and {need.minimum} or newer is needed. Fix: {fix}."
+
+
+def _suffices(version: str, minimum: str) -> bool:
+    return not minimum or (version != "" and not is_older(version, minimum))
+
+
+def _fix(need: Need, system: System) -> str:
+    newer = f" {need.minimum} or newer" if need.minimum else ""
+    ways = [f"install {need.name}{newer} there", need.otherwise]
+    if system.key in KNOWN:
+        ways.insert(0, UPGRADE)
+    return f"{', '.join(ways[:-1])}, or {ways[-1]}"
+
+
+# --- what is read ---
+
+
+def parse_system(os_release: str) -> System:
+    """Read /etc/os-release (os-release(5)). Debian's testing and unstable have no VERSION_ID there."""
+    pairs = (line.partition("=")[::2] for line in os_release.splitlines() if not line.startswith("#"))
+    values = {key: value.strip("\"'") for key, value in pairs}
+    identity = values.get("ID", "linux")
+    name = values.get("PRETTY_NAME", identity).replace("GNU/Linux ", "")
+    return System(name, f"{identity}-{values.get('VERSION_ID', '')}", identity.capitalize())
+
+
+def candidates(policy: str) -> dict[str, str]:
+    """Read the versions that apt would install from `apt-cache policy NAME…`; a package that it cannot has none."""
+    found = {match[1]: match[2] for match in _CANDIDATE.finditer(policy)}
+    return {name: upstream_version(version) for name, version in found.items() if version != "(none)"}
+
+
+def has_lists(policy: str, origin: str) -> bool:
+    """Whether `apt-cache policy` names a package list of the distribution itself."""
+    return re.search(rf"^ +release .*\bo={re.escape(origin)}\b", policy, re.MULTILINE) is not None
+
+
+def _offered(names: list[str], system: System) -> Mapping[str, str | None]:
+    found = candidates(commands.run(["apt-cache", "policy", *names], _SECONDS).out)
+    if found.keys() >= set(names):
+        return found
+    known = KNOWN.get(system.key, {})
+    if has_lists(commands.run(["apt-cache", "policy"], _SECONDS).out, system.origin):
+        return {name: found.get(name, "") for name in names}
+    return {name: found.get(name, known.get(name)) for name in names}
+
+
+def _installed(need: Need) -> str | None:
+    place = docker_packages.PACKAGES.get(need.name)
+    if place is None or not docker_packages.is_there(place):
+        return None
+    if not need.minimum:
+        return ""
+    shown = commands.run([place, _VERSION_ARGUMENT.get(place, "--version")], _SECONDS)
+    number = _NUMBER.search(shown.out or shown.err)
+    return number.group() if number else ""
+
+
+def _os_release() -> str:
+    try:
+        with open(OS_RELEASE, encoding="utf-8") as stream:
+            return stream.read()
+    except (OSError, UnicodeDecodeError):
+        return ""
