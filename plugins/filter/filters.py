@@ -64,6 +64,7 @@ FILTERS: dict[str, dict[str, str]] = {
     "scraping": {
         "backing_exporters": "exporters",
         "exporter_secrets": "secret_files",
+        "monitoring_packages": "needed_packages",
         "scrape_targets": "target_files",
         "server_names": "server_names",
         "unused_files": "unused_files",

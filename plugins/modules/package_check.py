@@ -58,6 +58,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+not_offered:
+  description: Names of the packages that are not installed, and that the distribution has as a part of another one.
+  returned: success
+  type: list
+  elements: str
 msg:
   description: A line for each package that is missing or too old, with the fix.
   returned: failure
@@ -80,10 +85,10 @@ SPEC = {"packages": {"type": "list", "elements": "dict", "required": True, "opti
 def main() -> None:
     """Read, compare, exit."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
-    lines = packages.problems(packages.Need(**one) for one in module.params["packages"])
-    if lines:
-        module.fail_json(msg="\n".join(lines))
-    module.exit_json(changed=False)
+    checked = packages.check(packages.Need(**one) for one in module.params["packages"])
+    if checked.problems:
+        module.fail_json(msg="\n".join(checked.problems))
+    module.exit_json(changed=False, not_offered=checked.not_offered)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.as_list import as_list
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.needed_packages import NeededPackage
 
 Receiver = TypedDict(
     "Receiver",
@@ -78,15 +79,6 @@ class Secrets(TypedDict):
     variables: list[SecretVariable]
     values: dict[str, object]
     files: list[SecretFile]
-
-
-class Package(TypedDict):
-    """A package that the configuration needs, for the module package_check."""
-
-    name: str
-    minimum: str
-    option: str
-    otherwise: str
 
 
 class RouteReceiver(TypedDict):
@@ -195,7 +187,7 @@ def secrets(receivers: Sequence[Receiver], deadman_url: str, folder: str) -> Sec
     return found
 
 
-def packages(receivers: Sequence[Receiver], deadman_url: str) -> list[Package]:
+def packages(receivers: Sequence[Receiver], deadman_url: str) -> list[NeededPackage]:
     """Return the Alertmanager that the configuration of these receivers needs: an entry for each reason.
 
     :arg deadman_url: address of the dead-man's switch; "" when there is none.
@@ -211,8 +203,8 @@ def packages(receivers: Sequence[Receiver], deadman_url: str) -> list[Package]:
     return needs
 
 
-def _alertmanager(minimum: str, option: str, otherwise: str) -> Package:
-    return Package(name="prometheus-alertmanager", minimum=minimum, option=option, otherwise=otherwise)
+def _alertmanager(minimum: str, option: str, otherwise: str) -> NeededPackage:
+    return NeededPackage(name="prometheus-alertmanager", minimum=minimum, option=option, otherwise=otherwise)
 
 
 def _add(found: Secrets, name: str, secret: Secret, value: object, path: str) -> None:

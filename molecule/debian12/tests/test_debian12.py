@@ -8,6 +8,7 @@ The tests run in order.
 from __future__ import annotations
 
 import contextlib
+import json
 import urllib.request
 from collections.abc import Callable, Iterator
 from hashlib import sha256
@@ -19,24 +20,39 @@ from shared.acting import HOST_PLAY, incidents, until
 APP, HOST = "christmas-backend", "172.30.57.84"
 PLUGIN = "/usr/libexec/docker/cli-plugins/docker-compose"
 BACKUP = {"backup_repository": "/srv/backups", "backup_password": sha256(b"debian 12").hexdigest()}
-MONITORING = {"monitoring_enabled": True, "monitoring_without_receivers": True}
+PASSWORD = sha256(b"exporter").hexdigest()
+MONITORING = {
+    "monitoring_enabled": True,
+    "monitoring_without_receivers": True,
+    "monitoring_cache": True,
+    "monitoring_cache_password": PASSWORD,
+    "monitoring_pool": True,
+    "monitoring_pool_user": "backend",
+    "monitoring_pool_password": PASSWORD,
+    "monitoring_database": {"host": "127.0.0.1", "user": "backend", "password": PASSWORD},
+}
 TELEGRAM = {"kind": "telegram", "chat_id": -1, "token": f"1:{sha256(b'telegram').hexdigest()[:35]}"}
 DEADMAN = f"http://{HOST.rpartition('.')[0]}.1:9/ping/{sha256(b'deadman').hexdigest()[:35]}"
 ALERTING = {"alerting_receivers": [{**TELEGRAM, "message_thread_id": 7}], "alerting_deadman_url": DEADMAN}
 
-OLD_ALERTMANAGER = "Debian 12 (bookworm) offers prometheus-alertmanager 0.25.0"
+OFFERS = "Debian 12 (bookworm) offers"
+OLD_ALERTMANAGER = f"{OFFERS} prometheus-alertmanager 0.25.0"
 
 # Options of each part, what it lacks, and how to do without it.
 LACKS: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "backup": (
         BACKUP,
-        ["backup_repository: Debian 12 (bookworm) offers restic 0.14.0, and 0.17 or newer is needed"],
+        [f"backup_repository: {OFFERS} restic 0.14.0, and 0.17 or newer is needed"],
         "leave backup_repository empty",
     ),
     "monitoring": (
         MONITORING,
-        ["monitoring_enabled: Debian 12 (bookworm) offers no promtool, which is needed"],
-        "set monitoring_enabled to false",
+        [
+            f"monitoring_cache: {OFFERS} prometheus-redis-exporter 1.45.0, and 1.60 or newer is needed",
+            f"monitoring_pool: {OFFERS} prometheus-pgbouncer-exporter 1.7",
+            f"monitoring_database: {OFFERS} prometheus-postgres-exporter 0.11.1, and 0.16 or newer is needed",
+        ],
+        "leave monitoring_database empty",
     ),
     "alerting": (
         ALERTING,
@@ -48,7 +64,7 @@ LACKS: dict[str, tuple[dict[str, Any], list[str], str]] = {
         "use the kinds email and slack only",
     ),
 }
-TOO_OLD = "docker_engine_packages: Debian 12 (bookworm) offers docker-compose 1.29.2, and 2.24.0 or newer is needed"
+TOO_OLD = f"docker_engine_packages: {OFFERS} docker-compose 1.29.2, and 2.24.0 or newer is needed"
 
 
 @pytest.fixture
@@ -96,7 +112,8 @@ def test_the_app_is_healthy_behind_the_load_balancer(
 def test_the_watcher_heals_a_hang(host: Any, containers: Callable[[], dict[str, dict[str, Any]]]) -> None:
     name = min(name for name in containers() if f"{APP}-backend-" in name)
     before = len(incidents(host))
-    host.check_output(f"docker kill --signal STOP {name}")
+    # Its first process is Docker's init, not the app.
+    host.check_output(f"docker top {name} -eo pid | tail -n +2 | xargs kill -STOP")
     until(lambda: len(incidents(host)) > before and incidents(host)[0]["healthy"], why=lambda: incidents(host)[:1])
     assert incidents(host)[0]["cause"] == "hung"
     assert page() == 200
@@ -114,8 +131,6 @@ def test_recover_heals_what_the_watcher_leaves(host: Any, play: Callable[..., An
 
 def test_validate_names_what_every_optional_part_lacks(play: Callable[..., Any], state: Callable[[], str]) -> None:
     extra = {key: value for options, *_unused in LACKS.values() for key, value in options.items()}
-    # Its own option refuses a monitoring without receivers where there are some.
-    extra.pop("monitoring_without_receivers")
     with unchanged(state):
         ended = play("validate.yml", extra=extra)
     text = " ".join(ended.stdout.split())
@@ -158,3 +173,30 @@ def test_compose_of_debian_12_is_refused_before_anything_changes(
     assert TOO_OLD in text, text[-4000:]
     assert "set docker_engine_packages to docker" in text
     assert HOST_PLAY not in ended.stdout
+
+
+EMAIL = {"kind": "email", "to": ["oncall@lab.internal"], "from": "selfheal@lab.internal", "smarthost": "127.0.0.1:25"}
+SLACK = {"kind": "slack", "channel": "#alerts", "token": f"xoxb-{sha256(b'slack').hexdigest()[:35]}"}
+WATCHED = {"alerting_receivers": [EMAIL, SLACK], "monitoring_enabled": True}
+
+
+def test_monitoring_and_alerts_by_email_and_slack_work(host: Any, play: Callable[..., Any]) -> None:
+    """Debian 12 has no package promtool, but the program."""
+    for _unused in ("set up", "unchanged"):
+        ended = play("site.yml", extra=WATCHED)
+        assert ended.returncode == 0, ended.stdout[-4000:]
+    assert "changed=0 " in ended.stdout, ended.stdout[-4000:]
+    assert host.service("prometheus-alertmanager").is_running
+    ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9090/api/v1/PAGE').read().decode())"
+
+    def answer(page: str) -> Any:
+        return json.loads(host.check_output(f'python3 -c "{ask.replace("PAGE", page)}"'))["data"]
+
+    until(
+        lambda: {one["health"] for one in answer("targets")["activeTargets"]} == {"up"}, why=lambda: answer("targets")
+    )
+    jobs = {one["labels"]["job"] for one in answer("targets")["activeTargets"]}
+    assert jobs == {"node", "containers", "balancer", "checks", "monitoring"}
+    rules = [rule for group in answer("rules")["groups"] for rule in group["rules"]]
+    assert len(rules) > 30
+    assert [rule["name"] for rule in rules if rule["health"] == "err"] == []

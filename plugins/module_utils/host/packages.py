@@ -23,14 +23,19 @@ KNOWN: dict[str, dict[str, str]] = {
         "docker-compose": "1.29.2",
         "prometheus": "2.42.0",
         "prometheus-alertmanager": "0.25.0",
+        "prometheus-pgbouncer-exporter": "1.7",
+        "prometheus-postgres-exporter": "0.11.1",
+        "prometheus-redis-exporter": "1.45.0",
         "promtool": "",
         "restic": "0.14.0",
     },
 }
+# Debian 12 has promtool in the package of Prometheus.
+PARTS = {"promtool": "prometheus"}
 UPGRADE = "upgrade the host to Debian 13"
 _SECONDS = 20.0
 _NUMBER = re.compile(r"[0-9]+(?:[.][0-9]+)+")
-_CANDIDATE = re.compile(r"^(\S+?):\n(?: .*\n)*?  Candidate: (\S+)", re.MULTILINE)
+_POLICY = re.compile(r"^(\S+?):\n +Installed: (\S+)\n +Candidate: (\S+)", re.MULTILINE)
 # Other programs have --version.
 _VERSION_ARGUMENT = {"restic": "version"}
 
@@ -52,6 +57,13 @@ class System(NamedTuple):
     origin: str
 
 
+class Policy(NamedTuple):
+    """The versions of a package that apt has installed, and would install; "" for none."""
+
+    installed: str
+    candidate: str
+
+
 class Found(NamedTuple):
     """The version of a package that is installed, and the one that apt would install.
 
@@ -63,13 +75,23 @@ class Found(NamedTuple):
     offered: str | None
 
 
-def problems(needs: Iterable[Need]) -> list[str]:
-    """Return what this host lacks, a line for each need."""
+class Checked(NamedTuple):
+    """A line for each need that is not met, and the packages that are parts of others here."""
+
+    problems: list[str]
+    not_offered: list[str]
+
+
+def check(needs: Iterable[Need]) -> Checked:
+    """Compare what is needed with what this host has, or can get."""
     asked = list(needs)
     system = parse_system(_os_release())
-    offered = _offered([need.name for need in asked], system)
-    found = ((need, Found(_installed(need), offered[need.name])) for need in asked)
-    return [line for line in (problem(need, its, system) for need, its in found) if line]
+    policies = parse_policies(commands.run(["apt-cache", "policy", *(need.name for need in asked)], _SECONDS).out)
+    offered = _offered([need.name for need in asked], policies, system)
+    found = [(need, Found(_installed(need, policies), offered[need.name])) for need in asked]
+    lines = [problem(need, its, system) for need, its in found]
+    not_offered = [need.name for need, its in found if its == Found(None, "")]
+    return Checked([line for line in lines if line], not_offered)
 
 
 def problem(need: Need, found: Found, system: System) -> str:
@@ -79,8 +101,9 @@ def problem(need: Need, found: Found, system: System) -> str:
     if found.offered is None or (found.offered and _suffices(found.offered, need.minimum)):
         return ""
     if not found.offered:
-        return f"{need.option}: {system.name} offers no {need.name}, which is needed. Fix: {_fix(need, system)}."
-    is_ = f"{system.name} offers {need.name} {found.offered}"
+        is_ = f"{system.name} offers no {need.name}, which is needed"
+        return "" if need.name in PARTS else f"{need.option}: {is_}. Fix: {_fix(need, system)}."
+    is_ = f"{system.name} offers {need.name} {_shown(found.offered, need)}"
     return f"{need.option}: {is_}, and {need.minimum} or newer is needed. Fix: {_fix(need, system)}."
 
 
@@ -89,12 +112,19 @@ def _of_installed(need: Need, installed: str, offered: str | None, system: Syste
         return ""
     can_upgrade = bool(offered) and _suffices(offered or "", need.minimum)
     fix = f"run `apt-get install {need.name}` there" if can_upgrade else _fix(need, system)
-    is_ = f"{need.name} on the host is {installed or 'of an unknown version'}"
+    is_ = f"{need.name} on the host is {_shown(installed, need) or 'of an unknown version'}"
     return f"{need.option}: {is_}, and {need.minimum} or newer is needed. Fix: {fix}."
 
 
 def _suffices(version: str, minimum: str) -> bool:
-    return not minimum or (version != "" and not is_older(version, minimum))
+    if not minimum:
+        return True
+    return version != "" and not is_older(version if ":" in minimum else upstream_version(version), minimum)
+
+
+def _shown(version: str, need: Need) -> str:
+    """Return it as a person writes it: with epoch and revision where the epoch counts."""
+    return version if ":" in need.minimum else upstream_version(version)
 
 
 def _fix(need: Need, system: System) -> str:
@@ -117,10 +147,13 @@ def parse_system(os_release: str) -> System:
     return System(name, f"{identity}-{values.get('VERSION_ID', '')}", identity.capitalize())
 
 
-def candidates(policy: str) -> dict[str, str]:
-    """Read the versions that apt would install from `apt-cache policy NAME…`; a package that it cannot has none."""
-    found = {match[1]: match[2] for match in _CANDIDATE.finditer(policy)}
-    return {name: upstream_version(version) for name, version in found.items() if version != "(none)"}
+def parse_policies(text: str) -> dict[str, Policy]:
+    """Read what `apt-cache policy NAME…` says. It leaves out a package that no list names."""
+    none = {"(none)": ""}
+    return {
+        name: Policy(none.get(installed, installed), none.get(candidate, candidate))
+        for name, installed, candidate in _POLICY.findall(text)
+    }
 
 
 def has_lists(policy: str, origin: str) -> bool:
@@ -128,25 +161,29 @@ def has_lists(policy: str, origin: str) -> bool:
     return re.search(rf"^ +release .*\bo={re.escape(origin)}\b", policy, re.MULTILINE) is not None
 
 
-def _offered(names: list[str], system: System) -> Mapping[str, str | None]:
-    found = candidates(commands.run(["apt-cache", "policy", *names], _SECONDS).out)
+def _offered(names: list[str], policies: Mapping[str, Policy], system: System) -> dict[str, str | None]:
+    found = {name: policy.candidate for name, policy in policies.items() if policy.candidate}
     if found.keys() >= set(names):
-        return found
-    known = KNOWN.get(system.key, {})
+        return {name: found[name] for name in names}
     if has_lists(commands.run(["apt-cache", "policy"], _SECONDS).out, system.origin):
         return {name: found.get(name, "") for name in names}
+    known = KNOWN.get(system.key, {})
     return {name: found.get(name, known.get(name)) for name in names}
 
 
-def _installed(need: Need) -> str | None:
+def _installed(need: Need, policies: Mapping[str, Policy]) -> str | None:
     place = docker_packages.PACKAGES.get(need.name)
     if place is None or not docker_packages.is_there(place):
         return None
     if not need.minimum:
         return ""
+    by_apt = policies.get(need.name, Policy("", "")).installed
+    epoch, colon, _unused = need.minimum.rpartition(":")
+    if colon and by_apt:
+        return by_apt
     shown = commands.run([place, _VERSION_ARGUMENT.get(place, "--version")], _SECONDS)
     number = _NUMBER.search(shown.out or shown.err)
-    return number.group() if number else ""
+    return f"{epoch}{colon}{number.group()}" if number else ""
 
 
 def _os_release() -> str:

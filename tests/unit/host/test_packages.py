@@ -13,13 +13,21 @@ import yaml
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import restic
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import packages
-from ansible_collections.christmas.selfheal.plugins.module_utils.host.packages import Found, Need, System
+from ansible_collections.christmas.selfheal.plugins.module_utils.host.packages import (
+    Checked,
+    Found,
+    Need,
+    Policy,
+    System,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 BOOKWORM = System("Debian 12 (bookworm)", "debian-12", "Debian")
 TRIXIE = System("Debian 13 (trixie)", "debian-13", "Debian")
 RESTIC = Need("restic", "0.17", "backup_repository", "leave it empty")
 PROMTOOL = Need("promtool", "", "monitoring_enabled", "set it to false")
+EXPORTER = Need("prometheus-redis-exporter", "", "monitoring_cache", "set it to false")
+POOL = Need("prometheus-pgbouncer-exporter", "1:0.10", "monitoring_pool", "set it to false")
 UPGRADE = "Fix: upgrade the host to Debian 13, install restic 0.17 or newer there, or leave it empty."
 
 # What is found, on which system, and what is reported of it.
@@ -38,12 +46,22 @@ PROBLEMS: dict[str, tuple[Need, Found, System, str]] = {
         f"backup_repository: Debian 12 (bookworm) offers restic 0.14.0, and 0.17 or newer is needed. {UPGRADE}",
     ),
     "none is offered": (
-        PROMTOOL,
+        EXPORTER,
         Found(None, ""),
         BOOKWORM,
-        "monitoring_enabled: Debian 12 (bookworm) offers no promtool, which is needed. "
-        "Fix: upgrade the host to Debian 13, install promtool there, or set it to false.",
+        "monitoring_cache: Debian 12 (bookworm) offers no prometheus-redis-exporter, which is needed. "
+        "Fix: upgrade the host to Debian 13, install prometheus-redis-exporter there, or set it to false.",
     ),
+    "none is offered, but it is a part of another package": (PROMTOOL, Found(None, ""), BOOKWORM, ""),
+    "another program with a higher version and without an epoch": (
+        POOL,
+        Found(None, "1.7-2.1"),
+        BOOKWORM,
+        "monitoring_pool: Debian 12 (bookworm) offers prometheus-pgbouncer-exporter 1.7-2.1, and 1:0.10 or newer is "
+        "needed. Fix: upgrade the host to Debian 13, install prometheus-pgbouncer-exporter 1:0.10 or newer there, "
+        "or set it to false.",
+    ),
+    "an epoch": (POOL, Found(None, "1:0.10.2-2"), TRIXIE, ""),
     "none is offered by a release that is new": (
         RESTIC,
         Found(None, ""),
@@ -119,8 +137,12 @@ prometheus:
 
 
 def test_what_apt_would_install() -> None:
-    assert packages.candidates(POLICY.format(restic="0.14.0-1+b5")) == {"restic": "0.14.0", "docker-compose": "2.26.1"}
-    assert packages.candidates("") == {}
+    assert packages.parse_policies(POLICY.format(restic="0.14.0-1+b5")) == {
+        "restic": Policy("", "0.14.0-1+b5"),
+        "docker-compose": Policy("1.0-1", "1:2.26.1+ds1-4"),
+        "prometheus": Policy("", ""),
+    }
+    assert packages.parse_policies("") == {}
 
 
 NO_LISTS = "Package files:\n 100 /var/lib/dpkg/status\n     release a=now\nPinned packages:\n"
@@ -140,10 +162,10 @@ def test_whether_there_are_package_lists() -> None:
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[str]]:
-    """Report the problems of a host: its os-release, what apt says, and the output of the programs that are there."""
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Checked]:
+    """Check a host: its os-release, what apt says, and the output of the programs that are there."""
 
-    def problems(os_release: str, policy: str, lists: str, programs: dict[str, str], *needs: Need) -> list[str]:
+    def check(os_release: str, policy: str, lists: str, programs: dict[str, str], *needs: Need) -> Checked:
         (tmp_path / "os-release").write_text(os_release, encoding="utf-8")
         monkeypatch.setattr(packages, "OS_RELEASE", str(tmp_path / "os-release"))
         for name in programs:
@@ -159,9 +181,9 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[
             return commands.Result(127, "", f"{argv[0]} is not installed")
 
         monkeypatch.setattr(commands, "run", run)
-        return packages.problems(needs)
+        return packages.check(needs)
 
-    return problems
+    return check
 
 
 ALERTMANAGER = Need("prometheus-alertmanager", "0.26", "alerting_receivers", "leave it empty")
@@ -169,14 +191,25 @@ OLD = POLICY.format(restic="0.14.0-1+b5")
 NEW = POLICY.format(restic="0.18.0-1")
 # os-release, what apt says of the packages and of its lists, programs that are there, needs; words of each problem.
 HOSTS: dict[str, tuple[str, str, str, dict[str, str], list[Need], list[str]]] = {
-    "Debian 12": (OF_BOOKWORM, OLD, LISTS, {}, [RESTIC, PROMTOOL], ["offers restic 0.14.0,", "offers no promtool,"]),
+    "Debian 12": (
+        OF_BOOKWORM,
+        OLD,
+        LISTS,
+        {},
+        [RESTIC, EXPORTER],
+        ["offers restic 0.14.0,", "offers no prometheus-redis"],
+    ),
     "Debian 12 without lists": (
         OF_BOOKWORM,
         "",
         NO_LISTS,
         {},
-        [RESTIC, PROMTOOL, ALERTMANAGER],
-        ["offers restic 0.14.0,", "offers no promtool,", "offers prometheus-alertmanager 0.25.0,"],
+        [RESTIC, POOL, ALERTMANAGER],
+        [
+            "offers restic 0.14.0,",
+            "offers prometheus-pgbouncer-exporter 1.7,",
+            "offers prometheus-alertmanager 0.25.0,",
+        ],
     ),
     "Debian 12 with a newer restic from another source": (OF_BOOKWORM, NEW, LISTS, {}, [RESTIC], []),
     "Debian 12 with a restic of its own": (
@@ -219,19 +252,56 @@ HOSTS: dict[str, tuple[str, str, str, dict[str, str], list[Need], list[str]]] = 
         "",
         LISTS,
         {},
-        [PROMTOOL],
-        ["Debian forky/sid offers no promtool"],
+        [EXPORTER],
+        ["forky/sid offers no prometheus-"],
     ),
     "no apt": ("", "no apt", "", {}, [RESTIC, PROMTOOL], []),
 }
 
 
 @pytest.mark.parametrize("case", HOSTS)
-def test_hosts(host: Callable[..., list[str]], case: str) -> None:
+def test_hosts(host: Callable[..., Checked], case: str) -> None:
     os_release, policy, lists, programs, needs, expected = HOSTS[case]
-    found = host(os_release, policy, lists, programs, *needs)
+    found = host(os_release, policy, lists, programs, *needs).problems
     assert len(found) == len(expected), found
     assert [words for words, line in zip(expected, found) if words not in line] == [], found
+
+
+@pytest.mark.parametrize(
+    ("os_release", "policy", "lists", "programs", "not_offered"),
+    [
+        (OF_BOOKWORM, OLD, LISTS, {}, ["promtool"]),
+        (OF_BOOKWORM, "", NO_LISTS, {}, ["promtool"]),
+        (OF_BOOKWORM, OLD, LISTS, {"promtool": ""}, []),
+        (OF_FORKY, "", NO_LISTS, {}, []),
+        (OF_FORKY, NEW.replace("restic", "promtool"), LISTS, {}, []),
+    ],
+)
+def test_a_package_that_is_a_part_of_another_one(
+    host: Callable[..., Checked],
+    os_release: str,
+    policy: str,
+    lists: str,
+    programs: dict[str, str],
+    not_offered: list[str],
+) -> None:
+    assert host(os_release, policy, lists, programs, PROMTOOL) == Checked([], not_offered)
+
+
+@pytest.mark.parametrize(
+    ("installed", "shown", "problem"),
+    [
+        ("1.7-2.1", "1.7", "is 1.7-2.1, and 1:0.10 or newer"),
+        ("1:0.10.2-2", "pgbouncer_exporter, version 0.10.2", ""),
+        ("(none)", "pgbouncer_exporter, version 0.10.2", ""),
+        ("(none)", "pgbouncer_exporter, version 0.9.0", "is 1:0.9.0, and 1:0.10 or newer"),
+    ],
+)
+def test_an_epoch_is_known_to_apt_alone(host: Callable[..., Checked], installed: str, shown: str, problem: str) -> None:
+    policy = f"{POOL.name}:\n  Installed: {installed}\n  Candidate: 1.7-2.1\n  Version table:\n"
+    found = host(OF_BOOKWORM, policy, LISTS, {POOL.name: shown}, POOL).problems
+    assert len(found) == bool(problem)
+    assert problem in "".join(found)
 
 
 def test_the_role_needs_the_restic_that_the_library_needs() -> None:

@@ -24,11 +24,11 @@ def test_problems_fail_the_task_and_nothing_is_changed(
 ) -> None:
     asked: list[packages.Need] = []
 
-    def problems(needs: Iterable[packages.Need]) -> list[str]:
+    def read(needs: Iterable[packages.Need]) -> packages.Checked:
         asked.extend(needs)
-        return lines
+        return packages.Checked(lines, ["promtool"])
 
-    monkeypatch.setattr(packages, "problems", problems)
+    monkeypatch.setattr(packages, "check", read)
     arguments = {"packages": [NEEDED], "_ansible_check_mode": check}
     with patch_module_args(arguments), pytest.raises(SystemExit):
         package_check.main()
@@ -36,3 +36,4 @@ def test_problems_fail_the_task_and_nothing_is_changed(
     assert asked == [packages.Need("restic", "", "backup_repository", "leave it empty")]
     assert (bool(result.get("failed")), result.get("msg", "")) == (bool(lines), "\n".join(lines))
     assert not result.get("changed")
+    assert result.get("not_offered") == (None if lines else ["promtool"])
