@@ -107,7 +107,7 @@ molecule: ## run every molecule scenario; a single one: make molecule-incident
 	@tools/stages setup-test lab-images -- $(scenarios:%=molecule-%)
 
 .PHONY: test-faults
-test-faults: ## drill every fault on lab hosts; `make test` drills the fast ones only
+test-faults: ## drill every fault on lab hosts, and test Debian 12; `make test` drills the fast ones only
 	@SELFHEAL_FAULTS=all tools/stages setup-test lab-images sanity-both molecule-installed-other molecule-faults molecule-deploy molecule-multi-service molecule-monitoring-hosts molecule-status-page molecule-backup molecule-drift molecule-adopt $(rare:%=molecule-%) --
 
 .PHONY: molecule-installed-other

@@ -114,7 +114,11 @@ def test_the_watcher_heals_a_hang(host: Any, containers: Callable[[], dict[str, 
     before = len(incidents(host))
     # Its first process is Docker's init, not the app.
     host.check_output(f"docker top {name} -eo pid | tail -n +2 | xargs kill -STOP")
-    until(lambda: len(incidents(host)) > before and incidents(host)[0]["healthy"], why=lambda: incidents(host)[:1])
+    until(
+        lambda: len(incidents(host)) > before and incidents(host)[0]["healthy"],
+        120.0,
+        why=lambda: incidents(host)[:1],
+    )
     assert incidents(host)[0]["cause"] == "hung"
     assert page() == 200
 
