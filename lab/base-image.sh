@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Builds the Debian base image of all other lab images.
+# Builds a Debian base image, on which all other lab images are built.
 #
-#   lab/base-image.sh TAG [CONTEXT_HASH]
+#   lab/base-image.sh TAG SUITE [CONTEXT_HASH]
 #
-# It uses a registry's debian:trixie-slim when a registry answers, otherwise debootstrap. `docker import` flattens both, so the
+# It uses a registry's debian:SUITE-slim when a registry answers, otherwise debootstrap. `docker import` flattens both, so the
 # result is one labelled layer, and `make clean` finds everything by its label.
 set -euo pipefail
 
-readonly suite=trixie
+readonly usage='usage: base-image.sh TAG SUITE [CONTEXT_HASH]'
+tag=${1:?$usage}
+suite=${2:?$usage}
+context=${3:-}
 readonly registry_image="debian:${suite}-slim"
 readonly pull_seconds=30 # about 30 MB; with a slower registry debootstrap is faster
-
-tag=${1:?usage: base-image.sh TAG [CONTEXT_HASH]}
-context=${2:-}
 
 work=$(mktemp -d)
 trap 'rm -rf --one-file-system "$work"' EXIT
@@ -60,7 +60,7 @@ machine_mirror() {
         'Identifier: Packages' 'Origin: Debian' 'Label: Debian' 'Component: main' 2>/dev/null | head -n1 || true
 }
 
-slim() { # removes what debian:trixie-slim leaves out, and switches off dpkg's fsync: an image layer needs no crash safety
+slim() { # removes what debian:SUITE-slim leaves out, and switches off dpkg's fsync: an image layer needs no crash safety
     local root=$1
     cat >"$root/etc/dpkg/dpkg.cfg.d/lab-slim" <<'CFG'
 force-unsafe-io

@@ -1,10 +1,9 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the engine's configuration becomes, and which Compose a distribution offers. Pure."""
+"""What the engine's configuration becomes. Pure."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -30,10 +29,6 @@ RELOADABLE = {
     "runtimes",
     "shutdown-timeout",
 }
-# The Compose of a release whose package lists are empty.
-KNOWN_COMPOSE = {"Debian-11": "1.25.0", "Debian-12": "1.29.2"}
-_CANDIDATE = re.compile(r"Candidate: (?:[0-9]+:)?([0-9]+(?:[.][0-9]+)*)")
-
 
 # The size of a log file, and how many of them are kept.
 LogBounds = TypedDict("LogBounds", {"max-size": str, "max-file": str})
@@ -80,12 +75,3 @@ def _merged(below: Options, above: Options) -> dict[str, Any]:
 
 def _differs(key: str, found: Options, wanted: Options) -> bool:
     return key not in found or key not in wanted or found[key] != wanted[key]
-
-
-def offered_compose(policy: str, distribution: str, major_version: str) -> str:
-    """Return the version of Compose that apt would install, "" when that is not known.
-
-    :arg policy: what `apt-cache policy` says of the package.
-    """
-    candidate = _CANDIDATE.search(policy)
-    return candidate.group(1) if candidate else KNOWN_COMPOSE.get(f"{distribution}-{major_version}", "")

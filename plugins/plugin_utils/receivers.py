@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.as_list import as_list
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.needed_packages import NeededPackage
 
 Receiver = TypedDict(
     "Receiver",
@@ -131,6 +132,8 @@ COMMON_KEYS = ("kind", "severities")
 DEADMAN = Secret("url", {"kind": "url"}, "the dead-man's switch, the address of the check")
 DEADMAN_OPTION = "alerting_deadman_url"
 _MODE = "0640"
+# Alertmanager has auth_password_file since 0.25, bot_token_file and url_file since 0.26, message_thread_id since 0.28.
+_OLDEST, _WITH_FILES, _WITH_TOPICS = "0.25", "0.26", "0.28"
 
 
 def routes(receivers: Sequence[Receiver]) -> list[Route]:
@@ -182,6 +185,26 @@ def secrets(receivers: Sequence[Receiver], deadman_url: str, folder: str) -> Sec
     if deadman_url:
         _add(found, DEADMAN_OPTION, DEADMAN, deadman_url, f"{folder}/deadman")
     return found
+
+
+def packages(receivers: Sequence[Receiver], deadman_url: str) -> list[NeededPackage]:
+    """Return the Alertmanager that the configuration of these receivers needs: an entry for each reason.
+
+    :arg deadman_url: address of the dead-man's switch; "" when there is none.
+    """
+    table = "alerting_receivers"
+    needs = [_alertmanager(_OLDEST, table, f"leave {table} empty")]
+    if any(receiver["kind"] == "telegram" for receiver in receivers):
+        needs.append(_alertmanager(_WITH_FILES, f"{table}, kind telegram", "use the kinds email and slack only"))
+    if any("message_thread_id" in receiver for receiver in receivers):
+        needs.append(_alertmanager(_WITH_TOPICS, f"{table}, message_thread_id", "remove message_thread_id"))
+    if deadman_url:
+        needs.append(_alertmanager(_WITH_FILES, DEADMAN_OPTION, f"leave {DEADMAN_OPTION} empty"))
+    return needs
+
+
+def _alertmanager(minimum: str, option: str, otherwise: str) -> NeededPackage:
+    return NeededPackage(name="prometheus-alertmanager", minimum=minimum, option=option, otherwise=otherwise)
 
 
 def _add(found: Secrets, name: str, secret: Secret, value: object, path: str) -> None:

@@ -10,6 +10,7 @@ from typing import TypedDict
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.needed_packages import NeededPackage
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.role_options.variables import whole_number
 
 Hosts = Mapping[str, Mapping[str, object]]
@@ -24,6 +25,14 @@ PACKAGES = {
     "cache": "prometheus-redis-exporter",
     "pool": "prometheus-pgbouncer-exporter",
     "database": "prometheus-postgres-exporter",
+}
+# The first with --exclude-latency-histogram-metrics, and with --no-collector.roles (exporter.service.j2). Debian 12 has
+# another program of the pool's name: its version is higher, without an epoch.
+_MINIMUMS = {"cache": "1.60", "pool": "1:0.10", "database": "0.16"}
+_WITHOUT = {
+    "cache": "set monitoring_cache to false",
+    "pool": "set monitoring_pool to false",
+    "database": "leave monitoring_database empty",
 }
 # The files of targets that every host has, and the parts of an app's rules.
 JOBS = ("node", "containers", "balancer", "checks", "monitoring")
@@ -129,6 +138,23 @@ def exporters(wanted: Mapping[str, object], app: str, ports: Mapping[str, object
             )
         )
     return found
+
+
+def needed_packages(names: Iterable[str], used: Iterable[Exporter]) -> list[NeededPackage]:
+    """Return what the role needs, for the module package_check.
+
+    :arg names: the packages of the role.
+    :arg used: the exporters among them.
+    """
+    kinds = {one["package"]: one["kind"] for one in used}
+    return [_needed(name, kinds.get(name)) for name in names]
+
+
+def _needed(name: str, kind: str | None) -> NeededPackage:
+    if kind is None:
+        without = "set monitoring_enabled to false"
+        return NeededPackage(name=name, minimum="", option="monitoring_enabled", otherwise=without)
+    return NeededPackage(name=name, minimum=_MINIMUMS[kind], option=f"monitoring_{kind}", otherwise=_WITHOUT[kind])
 
 
 def secret_files(used: Iterable[Exporter], passwords: Mapping[str, object], sockets: str) -> list[ManagedFile]:

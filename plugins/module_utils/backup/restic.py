@@ -21,7 +21,7 @@ from typing import NamedTuple, TypedDict
 
 from ..core.files import NoFile, read_small
 from ..core.present import present
-from ..docker.engine import version_tuple
+from ..core.versions import version_tuple
 from ..host.command import Result, run
 from .sets import Snapshot
 
@@ -120,10 +120,12 @@ def require() -> None:
     """Raise RepositoryError unless restic is installed and new enough."""
     asked = run(["restic", "version"], 10.0)
     found = asked.out.split()[1:2] if asked.code == 0 else []
-    if not found or version_tuple(found[0]) < MINIMUM:
+    needed = f"{'.'.join(map(str, MINIMUM))} or newer is needed"
+    if not found:
+        raise RepositoryError(f"restic is not installed, {needed}: run christmas.selfheal.site --tags backup")
+    if version_tuple(found[0]) < MINIMUM:
         raise RepositoryError(
-            f"restic is {found[0] if found else 'not installed'}, {'.'.join(map(str, MINIMUM))} or newer is needed: "
-            "install it (Debian 13 carries 0.18), or run christmas.selfheal.site --tags backup"
+            f"restic is {found[0]}, {needed}: upgrade the host to Debian 13, or put a newer restic into /usr/local/bin"
         )
 
 

@@ -24,6 +24,7 @@ from ..core.files import NoFile, read_small
 from ..core.fingerprint import fingerprint
 from ..core.locks import hold_lock
 from ..core.redact import redact
+from ..core.versions import version_tuple
 from ..docker import containers as docker_containers
 from ..docker import engine, project_layout
 from ..docker import volumes as docker_volumes
@@ -427,7 +428,7 @@ def make_plan(staged: Staged, services: Mapping[str, Service], host: Host, behin
     whole = backing_services.join(behind, services, project)
     for service, names in verdict.readers.items():
         whole.lines.setdefault(service, []).extend(_label(verdict.layout, service, names))
-    version = engine.version_tuple(host.version)
+    version = version_tuple(host.version)
     asked, of_health = _health_request(app, secrets)
     rendered = overlay.render(
         whole.table, whole.project, version, app.balancer, whole.lines, whole.volumes, model, written, asked

@@ -16,6 +16,7 @@ import urllib.parse
 from collections.abc import Collection
 from typing import Any, TypedDict
 
+from ..core.versions import version_tuple
 from ..host import command as commands
 
 # Compose 2.24 is the first with `!reset`/`!override` and `env_file.required`: the overlay may rely on them.
@@ -226,16 +227,6 @@ def compose_version(timeout: float = 5.0) -> str:
     """Return the version of the Compose plugin, "" without one."""
     asked = commands.run(["docker", "compose", "version", "--short"], timeout)
     return asked.out.strip().lstrip("v") if asked.code == 0 else ""
-
-
-def version_tuple(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version: "2.26.1-4" → (2, 26, 1); "" → ()."""
-    numbers = []
-    for part in text.split("-")[0].split("+")[0].split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
 
 
 def require_compose(found: str) -> None:

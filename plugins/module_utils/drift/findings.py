@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from ..compose import project_parts
 from ..core.fingerprint import fingerprint
+from ..core.versions import is_older
 from ..docker.project_layout import is_left_out
 from .host_facts import ContainerFacts, DesiredService, HostFacts, Login, ReportedFacts
 
@@ -387,7 +388,7 @@ def _counts(kind: str, name: str, is_: str | None, should: str | None) -> bool:
     if kind in ("unit", "timer") and _OF_THE_ROLES.match(name):
         return False
     if how == "package":
-        return should is not None and (is_ is None or _older(is_, should))
+        return should is not None and (is_ is None or is_older(is_, should))
     if how == "new":
         return should is None
     if how == "lost":
@@ -403,29 +404,6 @@ _WITHOUT_ROLE = ("/etc/ssh/", "/etc/sudoers.d/", "/etc/sysctl.d/")
 
 _OF_THE_ROLES = re.compile(r"selfheal(?!-drift)")
 """Units that a role of site.yml starts or stops; no such role manages the controller's own."""
-
-_PART = re.compile(r"([^0-9]*)([0-9]*)")
-
-
-def _older(one: str, other: str) -> bool:
-    """Whether a Debian version is older than another, as deb-version(7) has it.
-
-    The order is by epoch, upstream version and revision. The last two are compared in turns of non-digits and digits,
-    where ~ sorts before all, and letters before other signs.
-    """
-
-    def order(text: str) -> list[int]:
-        return [*(-1 if sign == "~" else ord(sign) if sign.isalpha() else ord(sign) + 256 for sign in text), 0]
-
-    def parts(text: str) -> list[tuple[list[int], int]]:
-        return [(order(words), int(number or 0)) for words, number in _PART.findall(text)]
-
-    def key(version: str) -> tuple[int, list[tuple[list[int], int]], list[tuple[list[int], int]]]:
-        epoch, colon, rest = version.partition(":")
-        upstream, dash, revision = (rest if colon else version).rpartition("-")
-        return int(epoch) if colon else 0, parts(upstream if dash else revision), parts(revision if dash else "0")
-
-    return key(one) < key(other)
 
 
 # --- severity, and who changed it ---

@@ -105,15 +105,16 @@ class HostFacts(NamedTuple):
 
 def read_host(path: str = CONFIGURATION_FILE) -> HostFacts:
     """Read what the roles have to know of this host."""
-    return HostFacts(read(path), missing_packages(PACKAGES), _is_there(COMMAND), copied_projects(_COPIED_PROJECTS))
+    return HostFacts(read(path), missing_packages(PACKAGES), is_there(COMMAND), copied_projects(_COPIED_PROJECTS))
 
 
 def missing_packages(evidence: Mapping[str, str]) -> list[str]:
     """Return the packages whose program, or absolute path, does not exist."""
-    return sorted(package for package, place in evidence.items() if not _is_there(place))
+    return sorted(package for package, place in evidence.items() if not is_there(place))
 
 
-def _is_there(place: str) -> bool:
+def is_there(place: str) -> bool:
+    """Whether a program, or the file of an absolute path, exists."""
     if os.path.isabs(place):
         return os.path.isfile(place)
     return shutil.which(place, path=commands.environment()["PATH"]) is not None

@@ -61,6 +61,7 @@ class Found(TypedDict):
     `secrets`, `engine`, `project`: why this failed, "" when it did not.
     `findings`: of the values that did not pass; `variables`, how many there are; `online`, whether online too.
     `reach`: whether the host was reached.
+    `packages`: of each optional part that the host has no packages for, why.
     `written`, `state`: what the modules compose_files and app_info returned.
     `free_disk`: the room that each disk must have.
     """
@@ -71,6 +72,7 @@ class Found(TypedDict):
     online: bool
     reach: Reach
     engine: str
+    packages: dict[str, str]
     project: str
     written: Written
     state: State
@@ -123,6 +125,7 @@ def validation_lines(found: Found) -> list[Line]:
     lines.append(_line("host", True, f"reached over ssh, {reach['text']}"))
     if found["engine"]:
         lines.append(_line("engine", False, found["engine"]))
+    lines += [_line(part, False, lack) for part, lack in found["packages"].items()]
     if found["project"]:
         return [*lines, _line("project", False, found["project"])]
     state = found["state"]

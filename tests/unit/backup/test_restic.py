@@ -89,8 +89,12 @@ def test_a_restic_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch, ve
     if good:
         restic.require()
         return
-    found = version.partition(" ")[2] or "not installed"
-    with pytest.raises(restic.RepositoryError, match=f"restic is {found}, 0.17 or newer is needed: install it"):
+    expected = (
+        "restic is 0.16.4, 0.17 or newer is needed: upgrade the host to Debian 13"
+        if version
+        else ("restic is not installed, 0.17 or newer is needed: run christmas.selfheal.site --tags backup")
+    )
+    with pytest.raises(restic.RepositoryError, match=expected):
         restic.require()
 
 

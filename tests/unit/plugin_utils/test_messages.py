@@ -10,7 +10,6 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.listening import Holder
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.messages import (
-    alertmanager,
     backup,
     deployment,
     engine,
@@ -387,34 +386,6 @@ def test_a_host_that_was_not_reached(result: dict[str, Any], user: str, problem:
 
 def test_a_host_that_gives_no_reason() -> None:
     assert reached({"rc": 1})["problem"] == "no reason given"
-
-
-ALL_KEYS = (
-    "unmarshal errors: field bot_token_file not found, field url_file not found, field message_thread_id not found"
-)
-
-
-@pytest.mark.parametrize(
-    ("reason", "version", "expected"),
-    [
-        (
-            "alertmanager.yml: amtool says: field message_thread_id not found in type",
-            "amtool, version 0.25.0 (branch: debian/sid)",
-            "Alertmanager on web1 is too old for message_thread_id: found 0.25.0, needed 0.28 or newer. "
-            "Fix: remove message_thread_id from alerting_receivers, or upgrade to Debian 13.",
-        ),
-        (
-            ALL_KEYS,
-            "",
-            "Alertmanager on web1 is too old for bot_token_file and url_file and message_thread_id: found none, "
-            "needed 0.28 or newer. Fix: upgrade to Debian 13.",
-        ),
-        ("no space left on device", "amtool, version 0.25.0", "no space left on device"),
-        ("field colour not found in type", "amtool, version 0.25.0", "field colour not found in type"),
-    ],
-)
-def test_alertmanager_refuses_its_configuration(reason: str, version: str, expected: str) -> None:
-    assert alertmanager.alertmanager_refusal(reason, version, "web1") == expected
 
 
 SETTINGS: vault.VaultSettings = {

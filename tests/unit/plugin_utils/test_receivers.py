@@ -174,3 +174,26 @@ def test_who_is_notified_of_what(entry: receivers.Receiver, expected: tuple[str,
     assert (second["severity"], second["critical"], notified) == expected
     assert second["escalates"] == any(name.endswith("-escalated") for name, _resolved in notified)
     assert second["reports"] == (second["kind"] == "email")
+
+
+@pytest.mark.parametrize(
+    ("table", "deadman", "expected"),
+    [
+        ([{"kind": "email"}, SLACK], "", {"alerting_receivers": "0.25"}),
+        ([TELEGRAM], "", {"alerting_receivers": "0.25", "alerting_receivers, kind telegram": "0.26"}),
+        (
+            [SLACK, {**TELEGRAM, "message_thread_id": 7}],
+            "",
+            {
+                "alerting_receivers": "0.25",
+                "alerting_receivers, kind telegram": "0.26",
+                "alerting_receivers, message_thread_id": "0.28",
+            },
+        ),
+        ([SLACK], "https://hc.example.org/x", {"alerting_receivers": "0.25", "alerting_deadman_url": "0.26"}),
+    ],
+)
+def test_the_alertmanager_that_receivers_need(table: list[Receiver], deadman: str, expected: dict[str, str]) -> None:
+    needed = receivers.packages(table, deadman)
+    assert {one["option"]: one["minimum"] for one in needed} == expected
+    assert {one["name"] for one in needed} == {"prometheus-alertmanager"}

@@ -126,20 +126,6 @@ def test_what_the_engines_configuration_becomes(case: str) -> None:
     assert json.dumps([found, defaults, options]) == before, "what is given is not changed"
 
 
-@pytest.mark.parametrize(
-    ("policy", "release", "expected"),
-    [
-        ("docker-compose:\n  Candidate: 2.26.1-4\n", ("Debian", "13"), "2.26.1"),
-        ("docker-compose:\n  Candidate: 5:2.40.3-1\n", ("Ubuntu", "26"), "2.40.3"),
-        ("docker-compose:\n  Candidate: (none)\n", ("Debian", "13"), ""),
-        ("", ("Debian", "12"), "1.29.2"),
-        ("", ("Debian", "11"), "1.25.0"),
-    ],
-)
-def test_which_compose_a_distribution_offers(policy: str, release: tuple[str, str], expected: str) -> None:
-    assert docker_daemon.offered_compose(policy, *release) == expected
-
-
 # --- compose_app, drift_control, app_env ---
 
 

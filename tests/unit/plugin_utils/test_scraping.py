@@ -52,6 +52,18 @@ def test_each_job_has_a_file() -> None:
     }
 
 
+def test_the_packages_that_the_role_needs() -> None:
+    """Only an exporter needs a certain version; each names the option that does without it."""
+    needed = scraping.needed_packages(["prometheus", CACHE["package"], POOL["package"]], [CACHE, POOL])
+    assert [tuple(one.values()) for one in needed] == [
+        ("prometheus", "", "monitoring_enabled", "set monitoring_enabled to false"),
+        ("prometheus-redis-exporter", "1.60", "monitoring_cache", "set monitoring_cache to false"),
+        ("prometheus-pgbouncer-exporter", "1:0.10", "monitoring_pool", "set monitoring_pool to false"),
+    ]
+    (database,) = scraping.needed_packages([DATABASE["package"]], [DATABASE])
+    assert (database["minimum"], database["otherwise"]) == ("0.16", "leave monitoring_database empty")
+
+
 def test_what_is_not_there_has_an_empty_file() -> None:
     found = targets([], balancer=0, tls="", own=[])
     assert (found["balancer"], found["checks"]) == ([], [])

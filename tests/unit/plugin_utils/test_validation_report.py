@@ -33,6 +33,7 @@ FOUND: Found = {
     "online": False,
     "reach": {"text": "Python 3.11.2", "problem": "", "next_step": ""},
     "engine": "",
+    "packages": {},
     "project": "",
     "written": {"proved": True, "files": []},
     "state": STATE,
@@ -75,6 +76,7 @@ def test_a_valid_host() -> None:
         ({"findings": [FINDING]}, "KEY", False, "placeholder: it is a placeholder. Fix: write the key"),
         ({"reach": AWAY}, "host", False, "no route. Look there"),
         ({"engine": "too old"}, "engine", False, "too old"),
+        ({"packages": {"backup": "restic is too old"}}, "backup", False, "restic is too old"),
         ({"project": "no compose file"}, "project", False, "no compose file"),
         (
             {"written": {"proved": False}},
