@@ -12,12 +12,12 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..host import command as commands
 from ..host.command import Result
 from . import containers as docker_containers
-from . import engine, project_layout
+from . import engine, project_layout, proxies
 from . import images as docker_images
 from .engine import EngineError
 from .model import Model
@@ -161,7 +161,8 @@ class Project:
         frozen = [name for name in containers if name in paused]
         if frozen:
             self.unpause(frozen)
-        return commands.run(["docker", "restart", "-t", "0", *containers], timeout)
+        with self._proxies_reloaded():
+            return commands.run(["docker", "restart", "-t", "0", *containers], timeout)
 
     def restart_gently(self, containers: Sequence[str], timeout: float = 30.0) -> Result:
         """Stop containers, each in the time that its own `stop_grace_period` gives it, and start them again."""
@@ -256,7 +257,20 @@ class Project:
         for service, count in (scale or {}).items():
             words += ["--no-recreate", "--scale", f"{service}={count}"]
         words += ["--build" if build else "--no-build", *(["--no-deps", *services] if services else [])]
-        return self.compose(*words, timeout=1800.0 if build else timeout + _longest(graces))
+        with self._proxies_reloaded() if start else contextlib.nullcontext():
+            return self.compose(*words, timeout=1800.0 if build else timeout + _longest(graces))
+
+    @contextlib.contextmanager
+    def _proxies_reloaded(self) -> Iterator[None]:
+        """After the block, which starts containers, reload each nginx of the project that ran before."""
+        begun = time.monotonic()
+        yield
+        found = proxies.masters()
+        if found:
+            # A reload that is not possible leaves things as they were.
+            with contextlib.suppress(OSError, EngineError):
+                ids = {item["id"] for item in self.containers()}
+                proxies.reload(found, ids, time.monotonic() - begun)
 
     def _graces(self) -> dict[str, float]:
         """{container id: seconds that it has to end by itself} of the project's containers that run."""
@@ -270,16 +284,19 @@ class Project:
             results.append(commands.run(["docker", "start", container], timeout))
 
         threads = [threading.Thread(target=one, args=(container,)) for container in containers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with self._proxies_reloaded():
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
         failed = [result for result in results if result.code]
         return failed[0] if failed else Result(0, "", "")
 
     def start_services(self, services: Sequence[str], timeout: float = 120.0) -> Result:
         """Have Compose start the containers of some services that are there, and nothing else."""
-        return self.compose("up", "--detach", "--no-recreate", "--no-build", "--no-deps", *services, timeout=timeout)
+        with self._proxies_reloaded():
+            words = ["up", "--detach", "--no-recreate", "--no-build", "--no-deps", *services]
+            return self.compose(*words, timeout=timeout)
 
     def unpause(self, containers: Sequence[str]) -> None:
         """Let containers that are paused go on."""
