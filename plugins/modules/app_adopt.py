@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_adopt
 short_description: Take over an app that was started by hand
-version_added: 0.2.0
+version_added: 1.0.0
 description:
   - Takes over an app that runs on a host and was started there with C(docker compose up), under the same project name.
     Its volumes, networks and data folders stay.

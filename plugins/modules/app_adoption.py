@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_adoption
 short_description: Read an app that was started by hand, and record that it is taken over
-version_added: 0.2.0
+version_added: 1.0.0
 description:
   - Reads a compose project that runs on this host and was started with C(docker compose up). That is its compose files,
     env files, build contexts and other files, containers, volumes, networks and ports. M(christmas.selfheal.app_adopt)

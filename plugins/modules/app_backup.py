@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_backup
 short_description: Back an app up, or verify its newest backup by restoring it
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Reads the settings that the role C(backup) wrote to C(/etc/selfheal/backup/<app>.json).
   - A backup is complete, or it does not count. What a killed one has left is removed by the next.

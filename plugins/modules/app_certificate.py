@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_certificate
 short_description: Get the certificate of an app's domain by ACME, and renew it
-version_added: 0.2.0
+version_added: 1.0.0
 description:
   - Reads the settings that the role C(load_balancer) wrote to C(/etc/selfheal/domain/<app>.json).
   - HAProxy answers the CA's challenges (HTTP-01). The client is Debian's C(acme-tiny).

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_deploy
 short_description: Deploy the files in an app's directory, behind a gate
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Deploys C(compose.yaml), C(compose.hardened.yaml) and C(.env) of the app's directory.
   - The checks are the gate. A release that passes is recorded under C(releases/) and is the last good one.

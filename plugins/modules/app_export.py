@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_export
 short_description: Say what of an app may go from staging to production
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Runs on the staging host, and reads what that host knows of the app, in C(/etc/selfheal/<app>.json) and in its
     records. Changes nothing.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_front
 short_description: Put HAProxy in front of a container that holds the port which HAProxy is to have
-version_added: 0.2.0
+version_added: 1.0.0
 description:
   - A process of HAProxy gets the new connections to the public port, by rules of iptables, and forwards the requests to
     the container. A deploy then replaces the container without a failed request, and M(christmas.selfheal.app_deploy)

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_info
 short_description: Read the state of an app
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Reads what is needed to judge an app, and runs its checks once. Changes nothing.
   - A sick app, or a host without Docker, is an answer, not a failure.

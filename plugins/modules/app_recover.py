@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_recover
 short_description: Recover an app, once, now
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Reads the state, names the cause, and applies the remedies for that cause, mildest first, until the checks pass.
   - Keeps the evidence before the first remedy, and writes an incident under C(/var/lib/selfheal/<app>/incidents).

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_remove
 short_description: Take an app out of the care of this collection
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Has the app run from its own compose files, without the overlay, or stops it. Then removes what the roles put on the
     host for it; what all apps share goes with the last one. Volumes always stay.

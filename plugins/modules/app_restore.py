@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_restore
 short_description: Restore an app, or a part of it, from a backup
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Backs up what is going to be replaced, stages the backup next to the app and asks it the checks. Then it stops the
     app and swaps both. The app has to pass its gate with the restored data.

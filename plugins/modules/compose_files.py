@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: compose_files
 short_description: Put an app's project and the overlay that hardens it in place
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Puts the project that was copied to C(/var/lib/selfheal/<app>/incoming/project) into the app's directory, byte for
     byte and in its own layout, and writes C(compose.hardened.yaml), which Compose merges on top of its compose files.

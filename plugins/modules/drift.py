@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: drift
 short_description: Compare hosts with their desired state, and correct drift by a policy
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Runs the roles of C(site.yml) in check mode, in a process of its own, with the inventory, the limit and the
     password files of the current play. Drift is what they would change. What no role manages is compared with the

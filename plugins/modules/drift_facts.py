@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: drift_facts
 short_description: Read the facts of a host that no role manages
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Reads the containers of the host and the release that should run, members of groups, cron, sysctl, sshd, units,
     packages, listening ports, owners and modes of files, and sessions. Changes nothing.

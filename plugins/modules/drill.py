@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: drill
 short_description: Inject faults on a host and measure the recovery from outside
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Injects faults of a catalogue one after the other, sends a request to the app ten times a second from the
     controller, and judges how the host's watcher recovered it.

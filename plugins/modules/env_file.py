@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: env_file
 short_description: Write an app's env from validated values, and keep the one before
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Validates the values as M(christmas.selfheal.secrets_validate) does, keeps the file that is in force, and replaces
     it atomically with mode 0600. When a value does not pass, or the disk is full, the old file stays as it was.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: firewall_check
 short_description: Warn of a firewall that keeps clients from a port
-version_added: 0.2.0
+version_added: 1.0.0
 description:
   - Reads the rules of iptables and nftables on the host, and warns of each port that they refuse, as ufw does.
     Clients reach a port that a container publishes past these rules, but not one on which a program of the host

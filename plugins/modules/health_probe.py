@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: health_probe
 short_description: Ask an app over HTTP whether it works
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Sends a list of HTTP requests (the checks), compares each answer with what is expected of it, and fails unless all
     of them pass. Checks hand values on, so that they can follow a user, such as log in, then read data with the token.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: host_facts
 short_description: Read what a host has before the roles install anything
-version_added: 0.2.0
+version_added: 1.0.0
 description:
   - Reads in one run the engine, the Compose plugin, C(docker.service), the engine's configuration, and which of the
     packages that the roles need are missing. Changes nothing.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: host_files
 short_description: Write several small configuration files in one go
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Writes configuration files, and the directories they are in, in one module run. With M(ansible.builtin.file) and
     M(ansible.builtin.template) each file takes three.

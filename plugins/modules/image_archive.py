@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_archive
 short_description: Transfer images from one host to another, without a registry
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Says which images a host does not have, writes those into one archive on another, and loads them from it.
   - Images are named by their ids, so what arrives is what was sent, or the module fails.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: inventory_check
 short_description: Refuse a run that selects no host, or a host whose address is not one's own
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Judges the hosts of a run before it connects to any. Every playbook of this collection begins with it.
   - Without it a play that matches no host ends with 0, as if all was well. The message names the groups that exist.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: inventory_init
 short_description: Write an inventory for a compose project
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Reads the compose files of a project, the files that they include or extend, C(.env) and other env files. Writes
     an inventory for it - host, app, services, checks, variables with their kinds, secrets in a vault.

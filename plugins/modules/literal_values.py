@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: literal_values
 short_description: Refuse values that Ansible would read as a template
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - A secret may hold C({{), C({%) or C({#) by chance. Ansible then reads it as a template, so that the app gets another
     value than the vault holds, or the run ends with an error that shows a part of it.

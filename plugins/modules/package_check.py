@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: package_check
 short_description: Check that the host has the packages that a role needs, or can get them
-version_added: 0.2.0
+version_added: 1.0.0
 description:
   - Fails with a line for each package that is too old, or that the distribution does not have. Changes nothing.
   - A program that is on the host counts, however it was installed. Where it is missing, the version counts that

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: recovery_report
 short_description: Write the report of a recovery on the controller
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Puts the incident report's seven-line checklist together, with the time that each step took, and writes it as
     Markdown and as JSON on the controller.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: role_options
 short_description: Validate the options of a role, before any host is touched
-version_added: 0.2.0
+version_added: 1.0.0
 author: Contributors to the christmas.selfheal project (@christmas)
 description:
   - Validates what an argument specification cannot, such as ports that are used twice, ranges, and options that need

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: rsync
 short_description: Copy a folder with rsync, as a sudo user with a password, too
-version_added: 0.2.0
+version_added: 1.0.0
 description:
   - Runs rsync on the controller over ssh, with the address, port, user, key and options of the host's own connection,
     a jump host and an IPv6 address among them. Keys of hosts are verified as for every task.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: secrets_validate
 short_description: Validate the values of an app's env before anything is touched
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Holds the values of environment variables against a table that says of what kind each must be, and fails with one
     line for each value that cannot be right - a placeholder, a truncated or expired key, a key of another project,

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: show
 short_description: Show a text line by line
-version_added: 0.2.0
+version_added: 1.0.0
 description:
   - Prints a text as it is, under every stdout callback. M(ansible.builtin.debug) leaves that to the callback, and most
     print a table as one line of JSON.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: slo_report
 short_description: Measure a month against its goals
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Asks the Prometheus of the host and the app's incident files how a month was, and compares that with the goals.
     Changes nothing.
