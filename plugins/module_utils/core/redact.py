@@ -24,8 +24,8 @@ SHORTEST_PART = 16
 _SEPARATOR = re.compile(r"[\s,;:@/.?&=]+")
 _RANDOM = re.compile(r"(?!eyJ)(?:\D*[A-Za-z]\D*\d|\d+\W*[A-Za-z])")
 # The password of `scheme://user:password@host`, known or not. It ends at the last @ before the path; one with a slash
-# is found, too, where it does not begin as a port does. Of two alternatives the first looks no further than a slash, the
-# second no further than its limit: the time is in proportion to the text. `user:password@` is an example.
+# is found, too, where it does not begin as a port does. Of two alternatives the first looks no further than a slash,
+# the second no further than its limit: the time is in proportion to the text. `user:password@` is an example.
 _IN_URL = re.compile(r"""(://(?!user:password@)[^\s/:@"<>]*:)([^\s/"<>]+|(?!\d{1,5}[/?#])[^\s"<>]{1,256})(?=@)""")
 
 

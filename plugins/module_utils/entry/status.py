@@ -299,7 +299,7 @@ def _checks(config: Config, noted: SeenChecks | None, seen: _Seen, clock: Clock)
     """
     if noted is None:
         values = env_file.read(config.app.paths, config.app.variables, clock.now())["values"]
-        found = health_facts.ask(config.app.checks, values, 0.0, clock)
+        found = health_facts.ask(config.app.checks, values, 0.0, clock, config.app.shown)
         failed = {int(one["port"]): f"fails the check {one['name']}: {one['reason']}" for one in _failed(found)}
         return bool(found["ok"]), str(found["summary"]), _blamed(config, failed, seen)
     went = f"{noted['passed']} of {noted['total']} checks passed" if noted["total"] else "no check asks it"

@@ -170,7 +170,7 @@ def _check_data(own: own_files.OwnFiles, documents: Sequence[Document]) -> None:
 def _check_health(app: App, documents: Sequence[Document], clock: Clock) -> None:
     """Raise RemovalError for an app that is not healthy: without its watcher, it would stay so."""
     values = env_file.read(app.paths, app.variables, clock.now())["values"]
-    found = health_facts.ask(app.checks, values, _ASKED_SECONDS, clock)
+    found = health_facts.ask(app.checks, values, _ASKED_SECONDS, clock, app.shown)
     instances = [docker_containers.instance(one, clock.now()) for one in documents]
     wrong = [] if found["ok"] else [found["summary"]]
     wrong += [f"{one.service} {one.reason}" for one in start_order.troubles(instances)]

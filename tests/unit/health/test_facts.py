@@ -529,7 +529,7 @@ class Balanced:
         answers: engine.EngineState = {"answers": True, "kind": "", "reason": "", "version": ""}
         return health_facts.EngineSays(answers, cast(ContainerFacts, {"instances": instances}), model)
 
-    def run_checks(self, checks: Any, *_unused: Any, ask: Any = None) -> ProbeResult:
+    def run_checks(self, checks: Any, *_unused: Any, ask: Any = None, **__: Any) -> ProbeResult:
         self.asked.append(ask if ask is not None else checks[0].timeout)
         ok = self.answers.get(ask, False) if ask is not None else self.passes
         return self.result(ok)
@@ -692,7 +692,7 @@ def test_all_instances_are_asked_at_once(tmp_path: Path, monkeypatch: pytest.Mon
     together = threading.Barrier(len(slots), timeout=20.0)
     monkeypatch.setattr(haproxy, "aside", lambda _, port: lambda *_: port)
 
-    def run_checks(*_unused: Any, ask: Any = None) -> ProbeResult:
+    def run_checks(*_unused: Any, ask: Any = None, **__: Any) -> ProbeResult:
         if ask is not None and ask is not health_facts._refused:
             together.wait()
         return it.result(False)
@@ -738,7 +738,7 @@ def test_an_instance_that_is_late_on_a_busy_host_is_not_at_fault(
     """Both wait for a processor, and one answers in time by chance."""
     it = Balanced(tmp_path, monkeypatch)
 
-    def run_checks(checks: Any, *_unused: Any, ask: Any = None) -> ProbeResult:
+    def run_checks(checks: Any, *_unused: Any, ask: Any = None, **__: Any) -> ProbeResult:
         return it.result(ask == 18001 or (late and checks[0].timeout > 2.0) or ask is None)
 
     monkeypatch.setattr(probe, "run_checks", run_checks)
@@ -768,7 +768,7 @@ def test_a_service_that_the_health_check_of_the_instances_does_not_reach_is_name
     login = {"name": "login", "url": "http://127.0.0.1:80/login", "timeout": 2.0}
     it.app.checks = parse_checks([health, login])
 
-    def run_checks(checks: Any, *_unused: Any, ask: Any = None) -> ProbeResult:
+    def run_checks(checks: Any, *_unused: Any, ask: Any = None, **__: Any) -> ProbeResult:
         return it.result(ask is not None and len(checks) == 1)
 
     monkeypatch.setattr(probe, "run_checks", run_checks)
@@ -823,7 +823,7 @@ def test_on_a_busy_host_an_app_that_works_gets_more_time(
     it = Balanced(tmp_path, monkeypatch)
     it.app.balancer, patience = None, []
 
-    def run_checks(checks: Any, *_unused: Any, ask: Any = None) -> ProbeResult:
+    def run_checks(checks: Any, *_unused: Any, ask: Any = None, **__: Any) -> ProbeResult:
         patience.append(checks[0].timeout)
         return it.result(False, status=200 if patience[-1] >= answers_within else None)
 
