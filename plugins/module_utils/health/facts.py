@@ -129,7 +129,7 @@ def read(app: App, given: Mapping[str, str] | None, confirm: float, clock: Clock
     facts = _without_the_engine(app, env, known, seen, clock)
     missing, balancer = 0, app.balancer
     if balancer:
-        missing, problem = _missing_instances(app.paths, balancer)
+        missing, problem = _missing_instances(app.paths, balancer, facts["load"])
         facts = {**facts, "balancer": problem}
     is_served = facts["probe"]["ok"]
     if is_served and seen.passed is None and not missing and not seen.services:
@@ -199,6 +199,7 @@ def _without_the_engine(app: App, env: EnvState, known: Mapping[str, str], seen:
         "kept_out": "",
         "at": clock.now(),
         "balancer": "",
+        "slow_balancer": "",
         "balanced": app.balancer.service if app.balancer else "",
         "one": "",
     }
@@ -255,7 +256,7 @@ def places(paths: AppPaths) -> list[str]:
     return [paths.directory, paths.state, engine.data_root()]
 
 
-def _missing_instances(paths: AppPaths, balancer: Balancer) -> tuple[int, str]:
+def _missing_instances(paths: AppPaths, balancer: Balancer, load: Load) -> tuple[int, str]:
     """How many instances HAProxy misses; and, when it does not answer, why."""
     if haproxy.is_stopped(paths):
         # Each question to it would wait for its whole time.
@@ -263,7 +264,9 @@ def _missing_instances(paths: AppPaths, balancer: Balancer) -> tuple[int, str]:
     try:
         return max(0, balancer.instances - haproxy.serving(paths)), ""
     except haproxy.BalancerError as error:
-        return 0, haproxy.start_error() or str(error)
+        # One that only waits for a processor is told apart by what its users get.
+        is_slow = isinstance(error, haproxy.BalancerLate) and is_busy(load)
+        return 0, "" if is_slow else haproxy.start_error() or str(error)
 
 
 def _ask_slots(app: App, values: Mapping[str, str], clock: Clock) -> Callable[[int], ProbeResult]:
@@ -390,11 +393,12 @@ def _compare_with_the_balancer(app: App, facts: Facts, instances: Sequence[Insta
     again = ask(app.checks, values, haproxy.AGREE_SECONDS if answers else 0.0, clock, app.shown)
     if again["ok"]:
         return {**facts, "probe": again}
-    return {
-        **facts,
-        "probe": again,
-        "balancer": "HAProxy answers badly, and every instance passes through its own port",
-    }
+    problem = "HAProxy answers badly, and every instance passes through its own port"
+    refuses = any(item.get("kind") in ("refused", "reset", "unreachable") for item in again["results"])
+    if is_busy(facts["load"]) and not refuses:
+        # It runs, and its own checks of the instances wait for a processor, too: a restart would gain nothing.
+        return {**facts, "probe": again, "slow_balancer": problem}
+    return {**facts, "probe": again, "balancer": problem}
 
 
 def _is_late(asked: ProbeResult) -> bool:
