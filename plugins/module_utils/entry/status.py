@@ -416,7 +416,7 @@ def _care_lines(cared: _Care) -> list[str]:
 def _status_text(status: _Status) -> str:
     reasons = [f"service {one['service']} {one['reason']}" for one in status["unhealthy"]]
     if status["cause"] and not reasons:
-        # Such as an overloaded host: it is no service's.
+        # Such as an overloaded host: no service is to blame.
         reasons = [MEANING.get(status["cause"], status["cause"])]
     reasons += ["HAProxy sends requests to no instance"] if _serves_none(status["instances"]) else []
     how = "healthy" if status["healthy"] else ": ".join(["NOT healthy", *reasons[:1]])

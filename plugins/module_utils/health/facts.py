@@ -264,7 +264,7 @@ def _missing_instances(paths: AppPaths, balancer: Balancer, load: Load) -> tuple
     try:
         return max(0, balancer.instances - haproxy.serving(paths)), ""
     except haproxy.BalancerError as error:
-        # One that only waits for a processor is told apart by what its users get.
+        # One that only waits for a processor: what its users get says more.
         is_slow = isinstance(error, haproxy.BalancerLate) and is_busy(load)
         return 0, "" if is_slow else haproxy.start_error() or str(error)
 

@@ -112,7 +112,7 @@ def test_without_secrets_the_text_does_not_change() -> None:
         ("ftp://관리자:비밀번호@x", "ftp://관리자:", "비밀번호", "@x"),
     ],
 )
-def test_a_password_in_an_address_is_hidden_although_nobody_knows_it(
+def test_a_password_in_an_address_is_hidden_although_it_is_unknown(
     text: str, before: str, password: str, after: str
 ) -> None:
     shown = f"{before}<{fingerprint(password)}>{after}"

@@ -597,7 +597,7 @@ def test_a_rollback_keeps_a_required_variable_that_the_release_did_not_have(
         assert app_status.inform(world.app, world.clock)["rolls_back_to"] == first["release"]
         assert roll_back(world)["to"] == first["release"]
         assert (values(world), world.running()["web"]) == ({"TOKEN": TOKEN, "MAP_API_KEY": MAP_KEY}, ONE)
-        # It is what the release serves with: a deploy finds nothing to do, and nobody takes the value away again.
+        # It is what the release serves with: a deploy finds nothing to do, and no run takes the value away again.
         assert deploy(world, build=False)["changed"] is False
         assert last_good(world)["id"] == first["release"]
         assert app_status.inform(world.app, world.clock)["env_findings"] == []

@@ -118,7 +118,7 @@ def test_a_refusal_is_reported(paths: AppPaths, haproxy: HAProxy) -> None:
         releases_haproxy.set_state(paths, BALANCER, [18000], releases_haproxy.READY)
 
 
-def test_a_haproxy_that_does_not_answer_its_socket_in_time_is_told_from_a_missing_one(
+def test_a_haproxy_that_does_not_answer_its_socket_in_time_is_not_a_missing_one(
     paths: AppPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(releases_haproxy.BalancerError) as missing:
