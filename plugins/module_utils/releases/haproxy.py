@@ -92,7 +92,7 @@ def say(paths: AppPaths, command: str, at: str = SOCKET) -> str:
                     return answer.decode("utf-8", "replace")
                 answer += part
     except OSError as error:
-        # Before Python 3.10, a socket's timeout has another type than TimeoutError. A full queue of connections "would block".
+        # Before Python 3.10, a socket's timeout has a type of its own. A full queue of connections "would block".
         is_late = isinstance(error, (socket.timeout, BlockingIOError))
         raise (BalancerLate if is_late else BalancerError)(
             f"HAProxy does not answer at {path}: {error.strerror or error}. Try: systemctl status haproxy"
