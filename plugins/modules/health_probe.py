@@ -233,6 +233,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
+from ansible_collections.christmas.selfheal.plugins.module_utils.env.variables import is_secret
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
 
 SPEC = {
@@ -270,7 +271,8 @@ def ask(module: AnsibleModule) -> dict[str, Any]:
     own = env_values(given["path"], directory if given["values"] is None else None)
     values = {**own, **{name: str(value) for name, value in (given["values"] or {}).items()}}
     checks = probe.parse_checks(given["checks"], known=values)
-    result = probe.run_checks(checks, values, given["deadline"])
+    shown = {entry["name"] for entry in given["variables"] if "name" in entry and not is_secret(entry)}
+    result = probe.run_checks(checks, values, given["deadline"], shown=shown)
     if not result["ok"]:
         raise ansible_no_log.Failed(result["summary"], **result)
     return {"changed": False, **result}

@@ -92,6 +92,11 @@ class App:
         return self.paths.name
 
     @property
+    def shown(self) -> frozenset[str]:
+        """The variables whose values may be shown: those that the table lists, and does not call secret."""
+        return frozenset(variable.name for variable in self.variables if not variable.secret)
+
+    @property
     def quick(self) -> list[Check]:
         """The check that is sent often: the first with `proves: health`, else the first of all."""
         return health_check(self.checks)

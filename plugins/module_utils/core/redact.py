@@ -23,6 +23,10 @@ SHORTEST_BASE64 = 8
 SHORTEST_PART = 16
 _SEPARATOR = re.compile(r"[\s,;:@/.?&=]+")
 _RANDOM = re.compile(r"(?!eyJ)(?:\D*[A-Za-z]\D*\d|\d+\W*[A-Za-z])")
+# The password of `scheme://user:password@host`, known or not. It ends at the last @ before the path; one with a slash
+# is found, too, where it does not begin as a port does. Of two alternatives the first looks no further than a slash,
+# the second no further than its limit: the time is in proportion to the text. `user:password@` is an example.
+_IN_URL = re.compile(r"""(://(?!user:password@)[^\s/:@"<>]*:)([^\s/"<>]+|(?!\d{1,5}[/?#])[^\s"<>]{1,256})(?=@)""")
 
 
 def redact(text: str, secrets: Mapping[str, str]) -> str:
@@ -31,11 +35,19 @@ def redact(text: str, secrets: Mapping[str, str]) -> str:
     Also found: the value URL-quoted, JSON- and HTML-escaped, as Python, shell, dotenv and Compose write it, in base64
     or base64url at any of the three alignments (``Basic`` headers), each long line of a value of several lines, and
     each long part of a list, a DSN or a token with a prefix.
-    Longer forms win over shorter ones. Values of fewer than 6 characters are skipped.
+    Longer forms win over shorter ones. Values of fewer than 6 characters are skipped. A password in an address is
+    hidden even when it is not among ``secrets``.
     """
     found = labels(secrets)
     pattern = compiled(found)
-    return pattern.sub(lambda match: found[match.group()], text) if pattern else text
+    return hide_passwords(pattern.sub(lambda match: found[match.group()], text) if pattern else text)
+
+
+def hide_passwords(text: str) -> str:
+    """Return ``text`` with the password of each ``scheme://user:password@host`` replaced by its fingerprint."""
+    if "://" not in text:
+        return text
+    return _IN_URL.sub(lambda match: f"{match[1]}<{fingerprint(match[2])}>", text)
 
 
 def labels(secrets: Mapping[str, str]) -> dict[str, str]:

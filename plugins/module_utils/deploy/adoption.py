@@ -22,6 +22,7 @@ from ..core.app_paths import AppError, AppPaths, app_paths
 from ..core.redact import redact
 from ..docker import containers as docker_containers
 from ..docker import network as docker_network
+from ..docker import stop_signal
 from ..docker import volumes as docker_volumes
 from ..docker.containers import Document, label
 from ..docker.engine import data_root, state
@@ -40,7 +41,6 @@ _SECONDS = 30.0
 _SIZE_SECONDS = 5.0
 _FREE_BYTES = 1 << 30
 _SHOWN = 300
-_TERM = 15
 
 
 class Instance(TypedDict):
@@ -478,32 +478,16 @@ def _of(document: Document) -> str:
 
 def _instance(document: Document) -> Instance:
     one = docker_containers.instance(document, 0.0)
-    seconds = document["Config"].get("StopTimeout")
-    grace = 10.0 if seconds is None else float(seconds)
-    is_deaf = one["state"] == "running" and one["pid"] > 0 and not _handles_stop(one["pid"])
     return {
         "service": one["service"],
         "name": one["name"],
         "state": one["state"],
         "image": one["image"],
         "image_id": one["digest"],
-        "stop_seconds": grace if is_deaf else 0.0,
+        "stop_seconds": stop_signal.stop_seconds(document),
         # SERVICE:CONDITION:RESTART, each after a comma.
         "depends_on": [one.partition(":")[0] for one in label(document, "depends_on").split(",") if one],
     }
-
-
-def _handles_stop(pid: int) -> bool:
-    """Whether a process handles SIGTERM. The first one of a container ignores it otherwise, and is killed.
-
-    One that waits for it, as Docker's init does (`init: true`), has it blocked.
-    """
-    try:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as stream:
-            lines = dict(line.split(":", 1) for line in stream if ":" in line)
-        return any(int(lines[name], 16) >> (_TERM - 1) & 1 for name in ("SigCgt", "SigBlk"))
-    except (OSError, KeyError, ValueError):
-        return True
 
 
 def _created(documents: Sequence[Document], now: float) -> dict[str, float]:

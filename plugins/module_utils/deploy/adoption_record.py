@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..core.app_paths import AppPaths
-from ..core.files import atomic_write
+from ..core.files import atomic_write, readable
 
 NOTICE = "ADOPTED-BY-SELFHEAL.md"
 _FILE = "adopted.json"
@@ -57,9 +57,39 @@ def mark(paths: AppPaths, origin: Origin) -> str:
     """Leave a notice in the folder that the app was started from; its path, "" when that folder is gone."""
     if not os.path.isdir(origin.folder):
         return ""
-    path = os.path.join(origin.folder, NOTICE)
+    path = notice_of(origin)
     atomic_write(path, _notice(paths, origin.folder).encode(), mode=0o644)
     return path
+
+
+def notice_of(origin: Origin) -> str:
+    """Where the notice is that `mark` leaves."""
+    return os.path.join(origin.folder, NOTICE)
+
+
+def is_own_notice(paths: AppPaths, origin: Origin) -> bool:
+    """Whether the notice is there, and is as it was left."""
+    folder = origin.folder
+    known = (_notice(paths, folder), *(_notice_after(paths, folder, stops) for stops in (False, True)))
+    return readable(notice_of(origin)) in [text.encode() for text in known]
+
+
+def mark_removed(paths: AppPaths, origin: Origin, is_stopped: bool) -> None:
+    """Have the notice say that the app is not in our care any more. Raises OSError."""
+    atomic_write(notice_of(origin), _notice_after(paths, origin.folder, is_stopped).encode(), mode=0o644)
+
+
+def _notice_after(paths: AppPaths, folder: str, is_stopped: bool) -> str:
+    how = "It was stopped. Its files are in" if is_stopped else "It runs from its own compose files in"
+    return f"""# {paths.name} does not run from this folder
+
+{how} `{paths.directory}`. Nothing hardens or watches it any more
+(christmas.selfheal was removed).
+
+- **Do not run `docker compose up` or `down` here.** It would replace or remove the containers of the same project.
+- Data that was below `{folder}` is still used from here: do not delete this folder before
+  `docker inspect` shows no mount of it.
+"""
 
 
 def _notice(paths: AppPaths, folder: str) -> str:

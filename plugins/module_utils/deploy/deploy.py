@@ -200,7 +200,8 @@ def deploy_locked(app: App, how: How, check: bool, clock: Clock, to: Release | N
     if check and (not project.files or env["findings"]):
         return would(["the env in force does not pass its rules" if project.files else "nothing was deployed here yet"])
     if env["findings"]:
-        raise DeployError(f"nothing was started, {paths.env} does not pass:\n{secret_rules.describe(env['findings'])}")
+        whose = f"{paths.env}, of release {to['id']}," if to else paths.env
+        raise DeployError(f"nothing was started, {whose} does not pass:\n{secret_rules.describe(env['findings'])}")
     new = _candidate(app, project, env["values"], how, to)
     found, others, probed = _compare(new, check, clock)
     if not found and new.good is not None:
@@ -650,8 +651,11 @@ def _record(
     """
     if to is not None:
         project.keep_images(to["images"])
+        if wanted["env"] != to["env"]:
+            labels = {item["service"]: item["config_hash"] for item in project.containers()}
+            release_store.replace_env(paths.directory, to, wanted, labels)
         release_store.mark_last_good(paths.directory, str(to["id"]))
-        env_history.mark_good(paths.history, str(to["env"]))
+        env_history.mark_good(paths.history, str(wanted["env"]))
         return str(to["id"])
     # A container that a person ran of another profile is not part of the release: no deploy would start it again.
     instances = [item for item in project.containers() if item["service"] in wanted["services"]]

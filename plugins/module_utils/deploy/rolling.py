@@ -268,6 +268,7 @@ class Rollout:
             self.clock.monotonic,
             self.clock.sleep,
             ask=haproxy.aside(self.balancer, _port(item)),
+            shown=self.app.shown,
         )
 
     def passes(self, item: Container) -> bool:
@@ -310,7 +311,7 @@ class Rollout:
         failure = kept_out(self.app.paths, self.balancer, self._running(), self.clock)
         if failure:
             return failure
-        self.checks = health_facts.ask(self.app.checks, self.values, self.plan.gate, self.clock)
+        self.checks = health_facts.ask(self.app.checks, self.values, self.plan.gate, self.clock, self.app.shown)
         return "" if self.checks["ok"] else f"the instances pass, and the app does not: {self.checks['summary']}"
 
     # --- back --------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from ..compose import project_parts
 from ..core.fingerprint import fingerprint
+from ..core.redact import hide_passwords
 from ..core.versions import is_older
 from ..docker.project_layout import is_left_out
 from .host_facts import ContainerFacts, DesiredService, HostFacts, Login, ReportedFacts
@@ -519,7 +520,6 @@ def severity(one: Located) -> str:
 
 _KEYED = re.compile(r"(?i)((?:password|passwd|secret|token|api_?key|private|credential)[\w-]*[\"']?\s*[:=]\s*)(\S.*)")
 _LONG = re.compile(r"(?<![\w/.-])(?=[\w+=.-]*[0-9])(?=[\w+=.-]*[A-Za-z])[A-Za-z0-9+=_.-]{20,}(?![\w/])")
-_IN_URL = re.compile(r"(://[^\s/:@]*:)([^\s/@]+)(?=@)")
 # Only in lines of a configuration: a message may say that a password is missing.
 _WORDED = re.compile(r"(?i)(\b(?:password|passwd|secret|token|bearer|auth)\s+)(\S+)")
 
@@ -529,7 +529,7 @@ def masked(text: str) -> str:
 
     That is what is named like one, a URL's password, and long words of letters and digits.
     """
-    text = _IN_URL.sub(_hide_second, _KEYED.sub(_hide_second, text))
+    text = hide_passwords(_KEYED.sub(_hide_second, text))
     return _LONG.sub(lambda found: found[0] if found[0].startswith("sha256") else _hidden(found[0]), text)
 
 

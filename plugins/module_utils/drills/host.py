@@ -143,7 +143,7 @@ class AppHost:
     def instances(self) -> Instances:
         """How many instances serve, of how many. Raises DrillError."""
         counts = self.status().get("instances")
-        return Instances(int(counts["serving"]), int(counts["of"])) if counts else Instances(0, 0)
+        return Instances(int(counts["serving"] or 0), int(counts["of"])) if counts else Instances(0, 0)
 
     def is_healthy(self) -> bool:
         """Whether the app passes its checks, asked from the host itself."""

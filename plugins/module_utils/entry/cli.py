@@ -116,7 +116,7 @@ def _logs(given: argparse.Namespace, root: str) -> int:
 def _probe(given: argparse.Namespace, root: str) -> int:
     config, clock = config_of(given, root), Clock()
     values = env_file.read(config.app.paths, config.app.variables, clock.now())["values"]
-    found = health_facts.ask(config.app.checks, values, 0.0, clock)
+    found = health_facts.ask(config.app.checks, values, 0.0, clock, config.app.shown)
     if given.json:
         print(json.dumps(found, indent=2))
     else:

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ..core.files import readable
+from ..core.redact import hide_passwords
 from ..core.redact_stream import Forms, Stream
 from ..docker import containers as docker_containers
 from ..docker import logs as docker_logs
@@ -112,7 +113,7 @@ def _print(lines: Iterable[Line]) -> None:
         # A terminal of another encoding.
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for line in lines:
-        sys.stdout.write(f"{line.label} | {f'{line.time[:19]}Z ' if line.time else ''}{line.text}\n")
+        sys.stdout.write(f"{line.label} | {f'{line.time[:19]}Z ' if line.time else ''}{hide_passwords(line.text)}\n")
     sys.stdout.flush()
 
 

@@ -19,6 +19,7 @@ from ..docker.containers import Container
 from ..env import read as env_file
 from ..health import facts as health_facts
 from ..health import service_watch
+from ..health.diagnosis import MEANING
 from ..host import procfs, timers
 from ..probe import web
 from ..probe.run import CheckResult, ProbeResult
@@ -27,6 +28,7 @@ from ..records.incidents import IncidentRecord, IncidentSummary
 from ..recovery import config as agent_config
 from ..recovery import watcher_note
 from ..recovery.config import Config, ConfigError
+from ..recovery.ladder import TOO_FRESH
 from ..recovery.watcher_note import SeenChecks
 from ..releases import haproxy
 from ..releases import store as release_store
@@ -42,9 +44,9 @@ class _Paused(TypedDict):
 
 
 class _Instances(TypedDict):
-    """How many instances HAProxy sends requests to, and how many there should be."""
+    """How many instances HAProxy sends requests to, None when it does not say, and how many there should be."""
 
-    serving: int
+    serving: int | None
     of: int
 
 
@@ -158,14 +160,15 @@ def _state_of(name: str, root: str) -> _Shown:
     # What the engine says of a service is closer to the reason than that a check failed.
     unhealthy = known or blamed
     newest = incidents.latest(config.app.paths.incidents)
+    instances = _instances(config)
     status: _Status = {
         "app": config.app.name,
-        "healthy": ok and open_one is None and not unhealthy,
+        "healthy": ok and open_one is None and not unhealthy and not _serves_none(instances),
         "checks": checks,
         "unhealthy": _listed(unhealthy),
         "others": _listed({one.service: one.reason for one in start_order.troubles(seen.others)}),
         "watcher": cared["watcher"],
-        "instances": _instances(config),
+        "instances": instances,
         "cause": cared["cause"],
         "hold": cared["hold"],
         "paused": cared["paused"],
@@ -210,6 +213,10 @@ def _watched(config: Config, of_config: str, clock: Clock) -> _Watched:
     facts = watcher_note.status_facts(config, memory, clock)
     note = watcher_note.read_note(config, clock)
     open_one, pause = facts["incident"], facts["paused"]
+    hold, step = _hold(config, open_one, note["hold"]), open_one["next_step"] if open_one else ""
+    if facts["breaker_open"] and hold.startswith(TOO_FRESH):
+        # The record is from before the last attempt that counts.
+        hold, step = _OPENED, ""
     timer = timers.read([name]).get(name)
     of_timer = timers.problem(name, timer) if config.enabled and timer else ""
     problems = filter(None, (of_timer, of_config, damaged, orders["problem"]))
@@ -222,7 +229,7 @@ def _watched(config: Config, of_config: str, clock: Clock) -> _Watched:
             "timer": timer.state if timer else "",
         },
         "cause": open_one["cause"] if open_one else "",
-        "hold": _hold(config, open_one, note["hold"]),
+        "hold": hold,
         "paused": {"until": pause["until"], "reason": pause["reason"], "left": pause["left"]} if pause else None,
         "breaker": {
             "open": facts["breaker_open"],
@@ -231,7 +238,7 @@ def _watched(config: Config, of_config: str, clock: Clock) -> _Watched:
             "window": config.policy.window,
             "clean": config.policy.clean,
         },
-        "incident": _open_incident(open_one, pause is not None) if open_one else None,
+        "incident": _open_incident(open_one, step, pause is not None) if open_one else None,
         "alerts_waiting": facts["alerts_waiting"],
         "problems": list(dict.fromkeys([*problems, *note["problems"]])),
     }
@@ -247,6 +254,7 @@ def _hold(config: Config, record: IncidentRecord | None, noted: str) -> str:
     return "a remedy is under way" if is_locked(config.app.paths.lock) else "the watcher looks at it again in a moment"
 
 
+_OPENED = "the breaker has opened, so the watcher leaves it to a person once it looks again"
 # As the watcher says that another run holds the app's lock.
 _WAITING = "waiting: "
 
@@ -255,14 +263,14 @@ def _listed(unhealthy: Mapping[str, str]) -> list[_Unhealthy]:
     return [{"service": service, "reason": reason} for service, reason in sorted(unhealthy.items())]
 
 
-def _open_incident(record: IncidentRecord, is_paused: bool) -> _OpenIncident:
+def _open_incident(record: IncidentRecord, step: str, is_paused: bool) -> _OpenIncident:
     # What the watcher would do next, it does not do in a pause.
     left = record["escalated"] or not is_paused
     return {
         "id": record["id"],
         "cause": record["cause"],
         "seconds": record["seconds"],
-        "next_step": record["next_step"] if left else "",
+        "next_step": step if left else "",
     }
 
 
@@ -299,7 +307,7 @@ def _checks(config: Config, noted: SeenChecks | None, seen: _Seen, clock: Clock)
     """
     if noted is None:
         values = env_file.read(config.app.paths, config.app.variables, clock.now())["values"]
-        found = health_facts.ask(config.app.checks, values, 0.0, clock)
+        found = health_facts.ask(config.app.checks, values, 0.0, clock, config.app.shown)
         failed = {int(one["port"]): f"fails the check {one['name']}: {one['reason']}" for one in _failed(found)}
         return bool(found["ok"]), str(found["summary"]), _blamed(config, failed, seen)
     went = f"{noted['passed']} of {noted['total']} checks passed" if noted["total"] else "no check asks it"
@@ -326,14 +334,27 @@ def _blamed(config: Config, failed: Mapping[int, str], seen: _Seen) -> dict[str,
 
 
 def _instances(config: Config) -> _Instances | None:
-    """How many instances HAProxy sends requests to, and how many there should be; None without a balancer."""
+    """How many instances HAProxy sends requests to, and how many there should be; None without a balancer.
+
+    The first is None when HAProxy does not say.
+    """
     if config.app.balancer is None:
         return None
     try:
-        serving = haproxy.serving(config.app.paths)
+        serving: int | None = haproxy.serving(config.app.paths)
     except haproxy.BalancerError:
-        serving = 0
+        serving = None
     return {"serving": serving, "of": config.app.balancer.instances}
+
+
+def _serves_none(instances: _Instances | None) -> bool:
+    return instances is not None and instances["serving"] == 0
+
+
+def _instances_text(instances: _Instances) -> str:
+    if instances["serving"] is None:
+        return f"HAProxy does not say how many of {instances['of']} serve"
+    return f"{instances['serving']} of {instances['of']} serve"
 
 
 def _backup_text(ages: state.BackupAges) -> list[str]:
@@ -394,12 +415,16 @@ def _care_lines(cared: _Care) -> list[str]:
 
 def _status_text(status: _Status) -> str:
     reasons = [f"service {one['service']} {one['reason']}" for one in status["unhealthy"]]
+    if status["cause"] and not reasons:
+        # Such as an overloaded host: no service is to blame.
+        reasons = [MEANING.get(status["cause"], status["cause"])]
+    reasons += ["HAProxy sends requests to no instance"] if _serves_none(status["instances"]) else []
     how = "healthy" if status["healthy"] else ": ".join(["NOT healthy", *reasons[:1]])
     lines = [f"{status['app']}: {how} ({status['checks']})", *reasons[1:]]
     lines += [f"not of the release: service {one['service']} {one['reason']}" for one in status["others"]]
     lines.append(f"watcher: {_watcher_text(status['app'], status['watcher'])}")
     if status["instances"]:
-        lines.append(f"instances: {status['instances']['serving']} of {status['instances']['of']} serve")
+        lines.append(f"instances: {_instances_text(status['instances'])}")
     lines += _care_lines(status)
     last = status["last_incident"]
     if last:

@@ -163,6 +163,21 @@ def restore_env(
     raise EnvError(_nothing_to_restore(path, history, mark, passed_over))
 
 
+def values_of(path: str, history: str, mark: str) -> dict[str, str]:
+    """The values of the good version with this fingerprint. It need not be kept when it is the file in force, `path`.
+
+    Raises EnvError when it is not there or damaged, OSError.
+    """
+    version = _find(versions(history), mark)
+    kept = [os.path.join(history, version["file"])] if version and version["good"] else []
+    for name in (*kept, path):
+        content = _read(name)
+        if content is not None and fingerprint(content) == mark:
+            with contextlib.suppress(dotenv.DotenvError, UnicodeDecodeError):
+                return dotenv.parse(content.decode("utf-8"))
+    raise EnvError(f"{history} does not hold the env {mark} any more")
+
+
 def write_example(path: str, text: str, *, uid: int = -1, gid: int = -1, dry_run: bool = False) -> ExampleChange:
     """Write ``.env.example`` (0644, no history: it holds no value), if it differs. Raises as ``write_env``."""
     content = text.encode("utf-8")

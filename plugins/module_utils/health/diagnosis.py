@@ -17,6 +17,8 @@ from ..probe.run import CheckResult
 from .fact_types import Facts, Instance, Load, LogLine, RefusedLogin
 
 HEALTHY = "healthy"
+# As the engine says it of a health check, and what its state counts as here while the processors are saturated.
+_TIMED_OUT, _LATE = "Health check exceeded timeout", "late"
 # Below this a container cannot even write its log line or a pid file; dockerd then fails in many different words.
 DISK_FULL_BYTES = 16 * 1024 * 1024
 # From here on a slow answer is the host's doing: the share of the processors' time, and of the time in which a task
@@ -545,8 +547,14 @@ def is_busy(load: Load) -> bool:
     return bool(load["cpu_busy"] >= BUSY_SHARE or load["cpu_pressure"] >= BUSY_PRESSURE)
 
 
+def _busy(load: Load) -> str:
+    return f"the processors are {load['cpu_busy']:.0%} busy, pressure {load['cpu_pressure']:.0f} %"
+
+
 def _overloaded(facts: Facts) -> list[str]:
     failed = _failed(facts)
+    if facts["slow_balancer"]:
+        return [facts["slow_balancer"], _busy(facts["load"])]
     slow = [item for item in failed if item["kind"] in ("timeout", "latency")]
     if not slow or len(slow) < len(failed):
         return []
@@ -560,8 +568,19 @@ def _overloaded(facts: Facts) -> list[str]:
     # Another instance on the same host answers in time, so it is not the host.
     if not is_busy(load) or load["idle"] or facts["one"]:
         return []
-    busy = f"the processors are {load['cpu_busy']:.0%} busy, pressure {load['cpu_pressure']:.0f} %"
-    return [*slow_checks, f"{busy}; the last good answer was {answered:.0f} s ago"]
+    return [*slow_checks, f"{_busy(load)}; the last good answer was {answered:.0f} s ago"]
+
+
+def _late_health(facts: Facts) -> list[str]:
+    """Health checks that only ended too late on a saturated host; where users wait, those of what they wait for."""
+    needed = behind(facts) - _holders(facts)
+    late = [
+        f"the health check of {item['name']} does not end in time{_last_words(item)}"
+        for item in facts["instances"]
+        if item["health"] == _LATE and _has_to_run(facts, item)
+        if facts["probe"]["ok"] or item["service"] in needed
+    ]
+    return [*late, _busy(facts["load"])] if late else []
 
 
 def _probed(kinds: tuple[str, ...]) -> Rule:
@@ -601,6 +620,7 @@ _RULES: tuple[tuple[str, Rule], ...] = (
     ("upstream_down", _upstream),
     ("network_broken", _network),
     ("overloaded", _overloaded),
+    ("overloaded", _late_health),
     ("unhealthy", _unhealthy),
     ("not_listening", _probed(_NOT_LISTENING)),
     ("hung", _probed(("timeout",))),
@@ -637,12 +657,13 @@ def diagnose(
     :arg disbelieved: the services whose health checks fail whatever is done: they explain no outage.
     """
     healthy = facts["probe"]["ok"]
+    facts = _with_late_health(facts)
     if not healthy:
         facts = _without_health(_without_asides(_with_asked_logins(facts), touched), disbelieved)
     again = _started_again(facts, touched)
     facts = _at_the_root(facts)
     for cause, rule in _RULES:
-        if healthy and cause not in (*_NEXT_OUTAGE, *_UNASKED) and rule is not _stopped:
+        if healthy and cause not in (*_NEXT_OUTAGE, *_UNASKED) and rule not in (_stopped, _late_health):
             continue
         evidence = rule(facts)
         if evidence and again and cause in _MAY_BE_ANOTHERS and rule is not _stopped:
@@ -685,6 +706,21 @@ def _only(facts: Facts, services: Collection[str]) -> Facts:
         "services": [name for name in facts["services"] if name in services],
         "oom": [item for item in facts["oom"] if item["container"] in names],
     }
+
+
+def _with_late_health(facts: Facts) -> Facts:
+    """The facts without unhealthy containers whose health checks only ended too late, on a saturated host."""
+    if not is_busy(facts["load"]):
+        return facts
+    instances: list[Instance] = [{**item, "health": _LATE} if _only_late(item) else item for item in facts["instances"]]
+    return {**facts, "instances": instances}
+
+
+def _only_late(item: Instance) -> bool:
+    if item["health"] != "unhealthy":
+        return False
+    failed = [str(entry["output"]) for entry in item["health_log"] if entry["exit_code"] != 0]
+    return bool(failed) and all(said.startswith(_TIMED_OUT) for said in failed)
 
 
 def _without_health(facts: Facts, services: Collection[str]) -> Facts:

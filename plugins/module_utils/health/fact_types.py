@@ -117,9 +117,11 @@ class BalancerFacts(TypedDict):
     `balancer` says what is wrong with HAProxy; `balanced` is the service behind it. `one` is the only instance that the
     facts are about, while others serve; "" when they are about the app. `few` says how many instances are missing.
     `kept_out` is what HAProxy says of instances that pass their own check and that it sends nothing to.
+    `slow_balancer` says what is wrong with a HAProxy that runs, while the processors are saturated.
     """
 
     balancer: str
+    slow_balancer: str
     balanced: str
     one: str
     few: str

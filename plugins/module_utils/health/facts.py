@@ -102,9 +102,18 @@ class Seen(NamedTuple):
     before: Facts | None = None
 
 
-def ask(checks: Sequence[Check], values: Mapping[str, str], seconds: float, clock: Clock) -> ProbeResult:
-    """Run the checks until they pass, for at most `seconds` (0: once)."""
-    return probe.run_checks(checks, values, seconds, clock.monotonic, clock.sleep)
+def ask(
+    checks: Sequence[Check], values: Mapping[str, str], seconds: float, clock: Clock, shown: Collection[str] = ()
+) -> ProbeResult:
+    """Run the checks until they pass, for at most `seconds` (0: once). `shown` as for `run_checks`."""
+    return probe.run_checks(checks, values, seconds, clock.monotonic, clock.sleep, shown=shown)
+
+
+def _ask_by(
+    app: App, checks: Sequence[Check], values: Mapping[str, str], clock: Clock, ask_it: probe.Ask
+) -> ProbeResult:
+    """Run the checks once, each request by `ask_it`."""
+    return probe.run_checks(checks, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it, shown=app.shown)
 
 
 def read(app: App, given: Mapping[str, str] | None, confirm: float, clock: Clock, seen: Seen | None = None) -> Facts:
@@ -120,7 +129,7 @@ def read(app: App, given: Mapping[str, str] | None, confirm: float, clock: Clock
     facts = _without_the_engine(app, env, known, seen, clock)
     missing, balancer = 0, app.balancer
     if balancer:
-        missing, problem = _missing_instances(app.paths, balancer)
+        missing, problem = _missing_instances(app.paths, balancer, facts["load"])
         facts = {**facts, "balancer": problem}
     is_served = facts["probe"]["ok"]
     if is_served and seen.passed is None and not missing and not seen.services:
@@ -129,7 +138,7 @@ def read(app: App, given: Mapping[str, str] | None, confirm: float, clock: Clock
         # Users wait for HAProxy; what else may be wrong is seen once it answers.
         return facts
     at = clock.now()
-    alone = _ask_slots(balancer, app.quick, env["values"], clock) if balancer and (missing or not is_served) else None
+    alone = _ask_slots(app, env["values"], clock) if balancer and (missing or not is_served) else None
     said = read_engine(app, env, at, is_served, seen.before if is_served else None)
     facts = _with_the_engine({**facts, "at": at}, said)
     if balancer and alone and facts["engine"]["answers"]:
@@ -184,12 +193,13 @@ def _without_the_engine(app: App, env: EnvState, known: Mapping[str, str], seen:
         "unanswered": [],
         "network_error": "",
         "load": {**load, **seen.load},
-        "probe": seen.probe or ask(app.checks, known, 0.0, clock),
+        "probe": seen.probe or ask(app.checks, known, 0.0, clock, app.shown),
         "passed": seen.passed,
         "few": "",
         "kept_out": "",
         "at": clock.now(),
         "balancer": "",
+        "slow_balancer": "",
         "balanced": app.balancer.service if app.balancer else "",
         "one": "",
     }
@@ -202,7 +212,7 @@ def _read_causes(app: App, facts: Facts, known: Mapping[str, str], confirm: floa
     """
     if not facts["probe"]["ok"] and facts["probe"].get("brief") and not _leads_to_stopped(facts):
         # Little time was given for the sake of a service that is stopped, and the check does not lead there.
-        facts = {**facts, "probe": ask(app.checks, known, 0.0, clock)}
+        facts = {**facts, "probe": ask(app.checks, known, 0.0, clock, app.shown)}
     if facts["engine"]["answers"]:
         facts = {**facts, "no_room": _no_room(app.paths, facts)}
     if has_no_disk(facts):
@@ -217,7 +227,7 @@ def _read_causes(app: App, facts: Facts, known: Mapping[str, str], confirm: floa
         return facts
     # An app that is asked too often is not asked once more.
     if confirm is not None and not is_rate_limited(facts):
-        facts = {**facts, "probe": ask(app.checks, known, confirm, clock)}
+        facts = {**facts, "probe": ask(app.checks, known, confirm, clock, app.shown)}
     # A process that is stopped answers no request, whatever else is wrong.
     if not facts["probe"]["ok"] and not any(item["stopped"] for item in expected):
         facts = _read_surroundings(app, facts, clock)
@@ -246,7 +256,7 @@ def places(paths: AppPaths) -> list[str]:
     return [paths.directory, paths.state, engine.data_root()]
 
 
-def _missing_instances(paths: AppPaths, balancer: Balancer) -> tuple[int, str]:
+def _missing_instances(paths: AppPaths, balancer: Balancer, load: Load) -> tuple[int, str]:
     """How many instances HAProxy misses; and, when it does not answer, why."""
     if haproxy.is_stopped(paths):
         # Each question to it would wait for its whole time.
@@ -254,18 +264,18 @@ def _missing_instances(paths: AppPaths, balancer: Balancer) -> tuple[int, str]:
     try:
         return max(0, balancer.instances - haproxy.serving(paths)), ""
     except haproxy.BalancerError as error:
-        return 0, haproxy.start_error() or str(error)
+        # One that only waits for a processor: what its users get says more.
+        is_slow = isinstance(error, haproxy.BalancerLate) and is_busy(load)
+        return 0, "" if is_slow else haproxy.start_error() or str(error)
 
 
-def _ask_slots(
-    balancer: Balancer, checks: Sequence[Check], values: Mapping[str, str], clock: Clock
-) -> Callable[[int], ProbeResult]:
+def _ask_slots(app: App, values: Mapping[str, str], clock: Clock) -> Callable[[int], ProbeResult]:
     """Begin to ask every slot at once, through its own port; return what waits for the result of a port."""
-    found: dict[int, ProbeResult] = {}
+    balancer, found = present(app.balancer), dict[int, ProbeResult]()
 
     def run(port: int) -> None:
         ask_it = haproxy.aside(balancer, port) if port else _refused
-        found[port] = probe.run_checks(checks, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
+        found[port] = _ask_by(app, app.quick, values, clock, ask_it)
 
     # Port 0 is for a container that publishes none.
     threads = {port: threading.Thread(target=run, args=(port,), daemon=True) for port in (0, *balancer.slots)}
@@ -380,14 +390,15 @@ def _compare_with_the_balancer(app: App, facts: Facts, instances: Sequence[Insta
         return {**facts, "probe": past}
     # One that answers with an error of its own may not have seen yet that they are back.
     answers = any(item["status"] is not None for item in facts["probe"]["results"])
-    again = ask(app.checks, values, haproxy.AGREE_SECONDS if answers else 0.0, clock)
+    again = ask(app.checks, values, haproxy.AGREE_SECONDS if answers else 0.0, clock, app.shown)
     if again["ok"]:
         return {**facts, "probe": again}
-    return {
-        **facts,
-        "probe": again,
-        "balancer": "HAProxy answers badly, and every instance passes through its own port",
-    }
+    problem = "HAProxy answers badly, and every instance passes through its own port"
+    refuses = any(item.get("kind") in ("refused", "reset", "unreachable") for item in again["results"])
+    if is_busy(facts["load"]) and not refuses:
+        # It runs, and its own checks of the instances wait for a processor, too: a restart would gain nothing.
+        return {**facts, "probe": again, "slow_balancer": problem}
+    return {**facts, "probe": again, "balancer": problem}
 
 
 def _is_late(asked: ProbeResult) -> bool:
@@ -400,7 +411,7 @@ def _ask_patiently(app: App, values: Mapping[str, str], port: int, clock: Clock)
     """Ask one instance once more, as long as a busy host may need."""
     patient = [check._replace(timeout=PATIENCE_SECONDS[0]) for check in app.quick]
     ask_it = haproxy.aside(present(app.balancer), port)
-    return probe.run_checks(patient, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
+    return _ask_by(app, patient, values, clock, ask_it)
 
 
 def _kept_out(paths: AppPaths, balancer: Balancer, instances: Sequence[Instance], clock: Clock, seconds: float) -> str:
@@ -417,7 +428,7 @@ def _past_the_balancer(app: App, values: Mapping[str, str], instances: Sequence[
     balancer = present(app.balancer)
     ports = [port for item in instances for port in item["ports"] if port in balancer.slots]
     ask_it = haproxy.aside(balancer, ports[0]) if ports else _refused
-    return probe.run_checks(app.checks, values, 0.0, clock.monotonic, clock.sleep, ask=ask_it)
+    return _ask_by(app, app.checks, values, clock, ask_it)
 
 
 def _through(balancer: Balancer, facts: Facts) -> bool:
@@ -644,7 +655,7 @@ def _read_slowness(checks: Sequence[Check], facts: Facts, clock: Clock) -> Load:
     asked = [check for check in checks if check.name in late][:1]
     for patience in PATIENCE_SECONDS if asked else ():
         patient = [check._replace(timeout=patience) for check in asked]
-        answer = probe.run_checks(patient, facts["env"]["values"], 0.0, clock.monotonic, clock.sleep)
+        answer = ask(patient, facts["env"]["values"], 0.0, clock)
         if any(item["status"] is not None for item in answer["results"]):
             return {**load, "answered_seconds": 0.0}
         load = {**load, "idle": procfs.idle([item["pid"] for item in facts["instances"]], clock.sleep)}
@@ -671,7 +682,7 @@ def _read_upstream(app: App, facts: Facts, clock: Clock) -> UpstreamSays:
         else:
             findings.append(finding)
     if app.upstreams:
-        asked = probe.run_checks(app.upstreams, values, 0.0, clock.monotonic, clock.sleep)
+        asked = ask(app.upstreams, values, 0.0, clock, app.shown)
         failed = [item for item in asked["results"] if not item["ok"]]
         down += [{"name": item["name"], "reason": item["reason"]} for item in failed]
     elif not supabase_online.asks(app.variables, values):

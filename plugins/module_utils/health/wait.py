@@ -41,11 +41,11 @@ def wait_healthy(
     project = docker_project.Project(app.name, app.paths.directory)
     known = {**env_file.read(app.paths, app.variables, clock.now())["values"], **(values or {})}
     # Most remedies have worked before the engine could be asked how often it restarted what.
-    asked = health_facts.ask(app.checks, known, min(0.5, seconds), clock)
+    asked = health_facts.ask(app.checks, known, min(0.5, seconds), clock, app.shown)
     before = {} if asked["ok"] else _restarts(project)
     services: Collection[str] | None = None
     while not asked["ok"] and clock.monotonic() < until:
-        asked = health_facts.ask(app.checks, known, min(2.0, until - clock.monotonic()), clock)
+        asked = health_facts.ask(app.checks, known, min(2.0, until - clock.monotonic()), clock, app.shown)
         if asked["ok"]:
             break
         if clock.monotonic() - said >= SAY_SECONDS:

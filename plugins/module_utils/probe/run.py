@@ -111,6 +111,7 @@ def run_checks(
     *,
     wall: Callable[[], float] = time.time,
     ask: Ask = fetch,
+    shown: Collection[str] = (),
 ) -> ProbeResult:
     """Run the checks until every check passes or ``deadline`` (seconds; 0: one attempt) is over.
 
@@ -119,8 +120,10 @@ def run_checks(
     before a restart may be void.
 
     :arg values: the app's env. A check that names a value it does not hold is ``skipped`` and not ok.
+    :arg shown: the names whose values are no secret. No other value is shown, nor one of a name that sounds secret.
     """
     begun, pause, first = now(), _FIRST_PAUSE, 0
+    hidden = {name: value for name, value in values.items() if name not in shown or _TELLING_NAME.search(name)}
     captured: dict[str, str] = {}
     results: list[CheckResult] = []
     latencies: list[float] = []
@@ -132,7 +135,7 @@ def run_checks(
                 captured.pop(capture.name, None)
         for check in checks[first:]:
             attempts[len(results)] += 1
-            results.append(_attempt(check, checks, values, captured, ask, now, wall))
+            results.append(_attempt(check, checks, values, captured, hidden, ask, now, wall))
             if results[-1]["status"] is not None:
                 latencies.append(results[-1]["seconds"])
         failed = next((index for index, result in enumerate(results) if not result["ok"]), None)
@@ -161,6 +164,7 @@ def _attempt(
     checks: Sequence[Check],
     values: Mapping[str, str],
     captured: dict[str, str],
+    hidden: Mapping[str, str],
     ask: Ask,
     now: Callable[[], float],
     wall: Callable[[], float],
@@ -180,7 +184,7 @@ def _attempt(
         "retry_after": None,
     }
     begun = now()
-    secrets = {**values, **captured}
+    secrets = {**hidden, **captured}
     answer = None
     try:
         request = expand(check, _lookup(check, checks, values, captured))

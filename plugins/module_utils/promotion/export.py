@@ -121,7 +121,7 @@ def read_facts(config: Config, clock: Clock) -> StagingFacts:
         "incidents": _incidents(paths, now),
         "watcher": {"alive": watcher_note.read_note(config, clock)["alive"], "since": _watched(paths, clock)},
         "paused": _paused(paths, clock),
-        "probe": health_facts.ask(app.checks, env["values"], CONFIRM_SECONDS, clock),
+        "probe": health_facts.ask(app.checks, env["values"], CONFIRM_SECONDS, clock, app.shown),
         "env": env["findings"],
         "instances": [*said.containers["instances"]] if said.containers else [],
     }

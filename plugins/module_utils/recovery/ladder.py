@@ -227,6 +227,10 @@ def tried(remedies: Sequence[RemedyRecord], services: Collection[str]) -> list[s
     ]
 
 
+TOO_FRESH = "the last attempt is too fresh"
+"""How the reason begins why the next attempt waits."""
+
+
 def _climb(cause: str, situation: Situation, available: Collection[str], policy: Policy) -> Decision:
     fresh = [attempt for attempt in situation.attempts if attempt.age < policy.window]
     every = [attempt for attempt in fresh if situation.unasked or not attempt.unasked]
@@ -259,7 +263,7 @@ def _climb(cause: str, situation: Situation, available: Collection[str], policy:
         )
     left = _back_off(rounds, policy) - min((attempt.age for attempt in paced), default=float("inf"))
     if rounds and left > 0:
-        return Decision("wait", seconds=left, why=f"the last attempt is too fresh: the next one in {left:.0f} s")
+        return Decision("wait", seconds=left, why=f"{TOO_FRESH}: the next one in {left:.0f} s")
     return Decision("act", remedy)
 
 

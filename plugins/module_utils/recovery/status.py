@@ -11,6 +11,7 @@ from ..core.app import App
 from ..core.clock import Clock
 from ..core.redact import redact
 from ..deploy import rollback
+from ..deploy.deploy import DeployError
 from ..docker import engine
 from ..docker.engine import EngineState
 from ..env.rules import Finding
@@ -83,6 +84,12 @@ def inform(app: App, clock: Clock | None = None) -> AppStatus:
     newest = incidents.latest(app.paths.incidents)
     good, known = release_store.last_good(app.paths.directory), release_store.known(app.paths.directory)
     back = rollback.before(known, good) if good else None
+    if back:
+        # It is named only when it would not be refused.
+        try:
+            rollback.require_possible(app, back, clock.now())
+        except (DeployError, OSError):
+            back = None
     return {
         "app": app.name,
         "healthy": found.healthy,

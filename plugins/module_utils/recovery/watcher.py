@@ -325,7 +325,8 @@ class Watcher:
 
     def _run(self, checks: list[Check]) -> ProbeResult:
         self.notify("WATCHDOG=1")
-        return probe.run_checks(checks, self.env["values"], 0.0, self.clock.monotonic, self.clock.sleep)
+        clock, shown = self.clock, self.app.shown
+        return probe.run_checks(checks, self.env["values"], 0.0, clock.monotonic, clock.sleep, shown=shown)
 
     def _confirm(self, found: ProbeResult) -> ProbeResult | None:
         """Ask again before anything is touched; None when it was a single bad answer."""

@@ -166,17 +166,20 @@ def last(root: str, name: str) -> Note | None:
 def status_facts(config: Config, memory: State, clock: Clock) -> StatusFacts:
     """What state and orders say, for metrics and for `selfheal status`."""
     now = moment(clock.now(), clock.monotonic())
+    # While users wait, what was tried when they did not holds nothing back.
+    record = memory["incident"]
+    counts_unasked = record is None or record.get("unasked", False)
     orders = state.read_orders(config.app.paths.state)
     forgiven = core_clock.age(orders["resumed"], now) if orders["resumed"] else float("inf")
     ages = [
         core_clock.age(one["at"], now)
         for one in memory["attempts"]
-        if one["remedy"] in TOUCHING and not one.get("refused")
+        if one["remedy"] in TOUCHING and not one.get("refused") and (counts_unasked or not one.get("unasked"))
     ]
     attempts = [age for age in ages if age < min(forgiven, config.policy.window)]
     left, pause = state.pause_left(orders, now), orders["paused"]
     return {
-        "incident": memory["incident"],
+        "incident": record,
         "attempts": len(attempts),
         "breaker_open": len(attempts) >= config.policy.attempts,
         "paused": {**pause, "left": round(left)} if pause and left else None,

@@ -68,6 +68,10 @@ class BalancerError(Exception):
     """HAProxy did not do what it was asked; the message says why, and what to try."""
 
 
+class BalancerLate(BalancerError):
+    """HAProxy takes connections, and has not answered in time."""
+
+
 def backends(paths: AppPaths) -> tuple[str, str]:
     """The backends that hold the slots: the second is used while no slot passes its check."""
     return f"selfheal-{paths.name}", f"selfheal-{paths.name}-unchecked"
@@ -88,7 +92,9 @@ def say(paths: AppPaths, command: str, at: str = SOCKET) -> str:
                     return answer.decode("utf-8", "replace")
                 answer += part
     except OSError as error:
-        raise BalancerError(
+        # Before Python 3.10, a socket's timeout has a type of its own. A full queue of connections "would block".
+        is_late = isinstance(error, (socket.timeout, BlockingIOError))
+        raise (BalancerLate if is_late else BalancerError)(
             f"HAProxy does not answer at {path}: {error.strerror or error}. Try: systemctl status haproxy"
         ) from None
 

@@ -230,6 +230,16 @@ def leave(directory: str, release_: Release) -> None:
     _rewrite(directory, {**release_, "left": True})
 
 
+def replace_env(directory: str, release_: Release, served: Release, labels: Mapping[str, str]) -> None:
+    """Note in a release's record the env that it serves with now, and what follows from that.
+
+    :arg labels: Compose's hashes of the containers, by service.
+    """
+    env, services, mark = served["env"], served["services"], served["fingerprint"]
+    now: Release = {"env": env, "services": services, "fingerprint": mark, "labels": dict(labels)}
+    _rewrite(directory, {**release_, **now})
+
+
 def replace_images(directory: str, release_: Release, images: Mapping[str, str]) -> None:
     """Note in a release's record of which images its services are now, {service: image id}: those before are gone."""
     others = {release_["names"][service] for service in images}

@@ -25,6 +25,7 @@ from ..core.files import readable
 from ..core.locks import LOCK_SECONDS, hold_lock
 from ..deploy import adoption_record
 from ..docker import containers as docker_containers
+from ..docker import stop_signal
 from ..docker import volumes as docker_volumes
 from ..docker.containers import Document
 from ..docker.model import Model, Services
@@ -131,7 +132,8 @@ def _plan(options: Options, clock: Clock) -> _Plan:
         if documents and all(map(own_files.is_ours, documents)):
             # Where some run from their own files already, a run was killed, and this one goes on.
             _check_health(options.app, documents, clock)
-        notes += [*_about_restarts(own.model), *(_about_jobs(options.app, own.model, documents) if replaces else [])]
+        notes += _about_restarts(own.model)
+        notes += [*_about_jobs(options.app, own.model, documents), *_about_stops(documents)] if replaces else []
     row, is_last = _row(options), _is_last(paths.name, "watcher", paths.root)
     folder = own.project.folder if replaces else own_files.runs_from(documents) or own.project.folder
     # The state says what an adoption has brought. It is the last to go.
@@ -170,7 +172,7 @@ def _check_data(own: own_files.OwnFiles, documents: Sequence[Document]) -> None:
 def _check_health(app: App, documents: Sequence[Document], clock: Clock) -> None:
     """Raise RemovalError for an app that is not healthy: without its watcher, it would stay so."""
     values = env_file.read(app.paths, app.variables, clock.now())["values"]
-    found = health_facts.ask(app.checks, values, _ASKED_SECONDS, clock)
+    found = health_facts.ask(app.checks, values, _ASKED_SECONDS, clock, app.shown)
     instances = [docker_containers.instance(one, clock.now()) for one in documents]
     wrong = [] if found["ok"] else [found["summary"]]
     wrong += [f"{one.service} {one.reason}" for one in start_order.troubles(instances)]
@@ -189,6 +191,13 @@ def _about_restarts(model: Model) -> list[str]:
     if not names:
         return []
     return [f"Without a restart policy in their own file: {', '.join(names)}. After a reboot, they do not run"]
+
+
+def _about_stops(documents: Sequence[Document]) -> list[str]:
+    """Say which services take long to stop: for so long, nothing answers in their place."""
+    ours = filter(own_files.is_ours, documents)
+    said = stop_signal.said((docker_containers.label(one, "service"), stop_signal.stop_seconds(one)) for one in ours)
+    return [f"{said}. That adds to the time without an answer"] if said else []
 
 
 def _about_jobs(app: App, model: Model, documents: Sequence[Document]) -> list[str]:
@@ -237,21 +246,26 @@ def _files(row: belongings.App, root: str) -> Iterator[str]:
 def _adopted(paths: AppPaths, folder: str, mounted: Sequence[str]) -> Iterator[str]:
     """What an adoption has left, where the app runs from its old folder again: a notice, and the project's copy.
 
-    Elsewhere the notice is still true: the app does not run from there, and may use data there.
+    Elsewhere the notice stays, as the app may use data there, and says what is true then.
     """
     before = own_files.origin(paths)
     if before is None or folder != before.folder:
         return
-    found = [os.path.join(before.folder, adoption_record.NOTICE)]
+    found = [adoption_record.notice_of(before)] if adoption_record.is_own_notice(paths, before) else []
     if own_files.is_other(before, paths):
         found += sorted({*own_files.copy_of(paths), *mounted})
     yield from (path for path in found if os.path.lexists(path))
 
 
 def _old_folder(paths: AppPaths, plan: _Plan) -> Iterator[Remains]:
-    """The folder that the app was adopted from, where it does not run from there again."""
+    """The folder that the app was adopted from, where it does not run from there again, and the notice in it."""
     before = own_files.origin(paths)
-    if before is None or plan.folder == before.folder or not os.path.isdir(before.folder):
+    if before is None or not os.path.isdir(before.folder):
+        return
+    notice = adoption_record.notice_of(before)
+    if os.path.lexists(notice) and not adoption_record.is_own_notice(paths, before):
+        yield {"what": notice, "detail": "it was changed since it was left there; the app is not watched any more"}
+    if plan.folder == before.folder:
         return
     names = sorted(path for path in same_project.mounted(plan.model) if same_project.within(before.folder, path))
     detail = "it was adopted from there, and does not run from there any more"
@@ -412,6 +426,9 @@ def _end_units(units: Sequence[str]) -> None:
 def _remove_files(options: Options, plan: _Plan) -> None:
     """Remove the files, and have the programs that read them read again."""
     paths = options.app.paths
+    before = own_files.origin(paths)
+    if before and plan.folder != before.folder and adoption_record.is_own_notice(paths, before):
+        adoption_record.mark_removed(paths, before, options.stop)
     # Its part of the configuration, with a reload.
     haproxy.leave(paths)
     for path in plan.files:

@@ -115,7 +115,7 @@ def _fails(app: App, project: Project, plan: start_order.Plan, model: Model, clo
     checks = app.checks if asked and asked <= ports else ()
     if checks:
         values = env_file.read(app.paths, app.variables, clock.now())["values"]
-        found = health_facts.ask(checks, values, _GATE_SECONDS, clock)
+        found = health_facts.ask(checks, values, _GATE_SECONDS, clock, app.shown)
         if not found["ok"]:
             return str(found["summary"])
     return bring_up.described(bring_up.watch(project, plan, asked if checks else set(), _pace(clock)))

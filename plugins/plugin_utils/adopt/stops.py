@@ -11,6 +11,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption, Instance
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import stop_signal
 
 QUEUE_SECONDS, LONGEST_QUEUE_SECONDS = 10, 30
 """How long requests wait: the default of load_balancer_queue_seconds, and the most that adopt sets."""
@@ -53,13 +54,6 @@ def queue_seconds(found: Adoption) -> int:
 
 def said(instances: Sequence[Instance]) -> str:
     """Which services do not handle SIGTERM, and what their stop takes; "" when all do."""
-    deaf = sorted({(one["service"], one["stop_seconds"]) for one in instances if one["stop_seconds"]})
-    if not deaf:
-        return ""
-    listed = ", ".join(f"{service} ({taken:g} s)" for service, taken in deaf)
-    if len(deaf) == 1:
-        return f"{listed} does not handle SIGTERM, and is killed after its stop_grace_period"
-    return (
-        f"{listed} do not handle SIGTERM, and are killed after their stop_grace_period: one after the other where one "
-        "depends on the other, else at once"
-    )
+    deaf = {(one["service"], one["stop_seconds"]) for one in instances if one["stop_seconds"]}
+    how = ": one after the other where one depends on the other, else at once" if len(deaf) > 1 else ""
+    return f"{stop_signal.said(deaf)}{how}"

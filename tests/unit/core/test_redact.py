@@ -9,6 +9,7 @@ import html
 import json
 import re
 import shlex
+import time
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.fingerprint import fingerprint
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.redact import redact
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.redact import hide_passwords, redact
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
 
 SECRET = "p@ss/w'o\"r\\d $x%+연말&"
@@ -96,6 +97,57 @@ def test_the_secret_part_of_a_value_is_found_by_itself(value: str) -> None:
 
 def test_without_secrets_the_text_does_not_change() -> None:
     assert redact("text", {}) == "text"
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "password", "after"),
+    [
+        ("smtp://mailer:Bu33%21pass@mail.example.net:587", "smtp://mailer:", "Bu33%21pass", "@mail.example.net:587"),
+        ("redis://:pw@cache/0", "redis://:", "pw", "@cache/0"),
+        ('{"url": "amqp://a:b!c@queue/v"}', '{"url": "amqp://a:', "b!c", '@queue/v"}'),
+        ("jdbc:postgresql+x://a:p@ss@db/shop?to=a@b", "jdbc:postgresql+x://a:", "p@ss", "@db/shop?to=a@b"),
+        ("cannot reach mysql://a:s/l/a@db", "cannot reach mysql://a:", "s/l/a", "@db"),
+        ("mongodb://a:pw@one:1,two:2/x", "mongodb://a:", "pw", "@one:1,two:2/x"),
+        ("http://me:" + "k" * 3000 + "@x", "http://me:", "k" * 3000, "@x"),
+        ("ftp://관리자:비밀번호@x", "ftp://관리자:", "비밀번호", "@x"),
+    ],
+)
+def test_a_password_in_an_address_is_hidden_although_it_is_unknown(
+    text: str, before: str, password: str, after: str
+) -> None:
+    shown = f"{before}<{fingerprint(password)}>{after}"
+    assert redact(text, {}) == shown
+    # What is hidden already stays as it is.
+    assert redact(shown, {"OTHER": "something"}) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://host:8080/users/joe@example.com",
+        "see https://example.com: mail joe@example.com",
+        '["http://web:80","joe@example.com"]',
+        "https://joe@example.com/x",
+        "postgresql://user:password@host:5432/db",
+        "docker.io/library/postgres:17@sha256:abc",
+        "://",
+    ],
+)
+def test_an_address_without_a_password_stays_as_it_is(text: str) -> None:
+    assert redact(text, {}) == text
+
+
+def test_each_of_several_addresses_loses_its_password_and_a_known_one_keeps_its_name() -> None:
+    text = "amqp://a:first@one,amqp://a:second9@two"
+    shown = redact(text, {"QUEUE_PASSWORD": "second9"})
+    assert shown == f"amqp://a:<{fingerprint('first')}>@one,amqp://a:<QUEUE_PASSWORD {fingerprint('second9')}>@two"
+
+
+@pytest.mark.parametrize("part", ["://", "://a:", "://a:b", "://a:b/", "a:b@", "://a:/", ":/", "x"])
+def test_a_long_text_takes_a_time_in_proportion(part: str) -> None:
+    begun = time.process_time()
+    hide_passwords("://a:" + part * (400_000 // len(part)))
+    assert time.process_time() - begun < 3.0
 
 
 @given(st.text(min_size=6), st.text(), st.text())

@@ -16,6 +16,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import d
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome, status
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
+from ansible_collections.christmas.selfheal.plugins.module_utils.env import rules as secret_rules
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import login_log
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import run as recovery
@@ -25,6 +26,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.releases.store 
 from ansible_collections.christmas.selfheal.tests.unit.world import (
     OTHER_TOKEN,
     TOKEN,
+    VARIABLES,
     Killed,
     World,
     die,
@@ -566,6 +568,86 @@ def test_a_failed_rollback_restores_the_release_that_served(world: World) -> Non
     ):
         roll_back(world)
     assert (world.running()["web"], token(world), last_good(world)["id"]) == (TWO, OTHER_TOKEN, second["release"])
+
+
+MAP_KEY = "Tn4wYb8RqHs2Lc6JvZx0"
+
+
+def wants_map_key(world: World) -> None:
+    """From now on the app has one more required variable, and its env a value of it."""
+    row = {"name": "MAP_API_KEY", "kind": "token", "source": "made once"}
+    world.app.variables = secret_rules.parse_table([*VARIABLES, row])
+    world.more["MAP_API_KEY"] = MAP_KEY
+
+
+def values(world: World) -> dict[str, str]:
+    return dotenv.parse(Path(world.app.paths.env).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("is_balanced", [False, True])
+def test_a_rollback_keeps_a_required_variable_that_the_release_did_not_have(
+    is_balanced: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with simulated(tmp_path, monkeypatch, balanced=is_balanced) as world:
+        first = deploy(world)
+        wants_map_key(world)
+        world.source("version 2")
+        world.env(OTHER_TOKEN)
+        second = deploy(world)
+        assert app_status.inform(world.app, world.clock)["rolls_back_to"] == first["release"]
+        assert roll_back(world)["to"] == first["release"]
+        assert (values(world), world.running()["web"]) == ({"TOKEN": TOKEN, "MAP_API_KEY": MAP_KEY}, ONE)
+        # It is what the release serves with: a deploy finds nothing to do, and no run takes the value away again.
+        assert deploy(world, build=False)["changed"] is False
+        assert last_good(world)["id"] == first["release"]
+        assert app_status.inform(world.app, world.clock)["env_findings"] == []
+        assert roll_back(world, second["release"])["changed"]
+        assert values(world)["TOKEN"] == OTHER_TOKEN
+
+
+def test_a_rollback_does_not_keep_an_optional_variable_that_the_release_did_not_have(world: World) -> None:
+    deploy(world)
+    row = {"name": "MAP_API_KEY", "kind": "token", "source": "made once", "required": False}
+    world.app.variables = secret_rules.parse_table([*VARIABLES, row])
+    world.more["MAP_API_KEY"] = MAP_KEY
+    world.source("version 2")
+    world.env(OTHER_TOKEN)
+    deploy(world)
+    roll_back(world)
+    assert values(world) == {"TOKEN": TOKEN}
+
+
+def test_a_failed_rollback_leaves_no_trace_of_the_env_that_it_tried(world: World) -> None:
+    first = deploy(world)
+    wants_map_key(world)
+    world.source("version 2")
+    world.env(OTHER_TOKEN)
+    second = deploy(world)
+    world.bad.add(ONE)
+    with pytest.raises(deployment.DeployError, match="is put back and serves"):
+        roll_back(world)
+    assert (values(world)["TOKEN"], last_good(world)["id"]) == (OTHER_TOKEN, second["release"])
+    recorded = next(one for one in release_store.known(world.app.paths.directory) if one["id"] == first["release"])
+    assert recorded["env"] != last_good(world)["env"]
+    world.bad.clear()
+    assert roll_back(world)["to"] == first["release"]
+
+
+def test_a_release_whose_env_is_invalid_today_is_named_and_nothing_is_touched(world: World) -> None:
+    first = deploy(world)
+    wants_map_key(world)
+    world.source("version 2")
+    world.env(OTHER_TOKEN)
+    deploy(world)
+    Path(world.app.paths.env).write_text(f"TOKEN={OTHER_TOKEN}\n", encoding="utf-8")
+    world.docker.acts.clear()
+    with pytest.raises(deployment.DeployError) as raised:
+        roll_back(world)
+    assert f"the env that was kept of release {first['release']} does not pass today" in str(raised.value)
+    assert "MAP_API_KEY: missing" in str(raised.value)
+    assert (values(world), world.docker.acts) == ({"TOKEN": OTHER_TOKEN}, [])
+    # What would be refused is not named as the next.
+    assert app_status.inform(world.app, world.clock)["rolls_back_to"] == ""
 
 
 # --- behind the load balancer ----------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.host import tim
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents, state
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import watcher, watcher_note
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
 
 KEY = "Vq3mZk8TtPw2Lr9xHs5B"
@@ -79,15 +80,17 @@ def write_incident(root: Path, identity: str, **more: Any) -> None:
     incidents.write(os.path.join(folder(root), "incidents"), cast(incidents.IncidentRecord, record), {})
 
 
-def leave_incident(root: Path, hold: str, escalated: bool = True, attempts: int = 0) -> None:
+def leave_incident(
+    root: Path, hold: str, escalated: bool = True, attempts: int = 0, unasked: bool = False, **more: Any
+) -> None:
     """Let an incident be open, with the next step "Do it."."""
     texts = ("app", "host", "cause", "meaning", "seen", "confirmed", "ended")
     record: Any = {
         **dict.fromkeys(texts, "x"),
         **{"id": "20250527T020000Z-hung", "seconds": 1.0, "healthy": False, "escalated": escalated, "hold": hold},
-        **{"evidence": [], "remedies": [], "timeline": [], "files": [], "next_step": "Do it."},
+        **{"evidence": [], "remedies": [], "timeline": [], "files": [], "next_step": "Do it.", **more},
     }
-    attempt: state.Attempt = {"remedy": "restart", "incident": record["id"], "at": moment()}
+    attempt: state.Attempt = {"remedy": "restart", "incident": record["id"], "at": moment(), "unasked": unasked}
     memory = {**state.empty(), "incident": record, "seen": moment(), "attempts": [attempt] * attempts}
     state.save(folder(root), cast(state.State, memory), str(root / "spare"))
 
@@ -326,6 +329,62 @@ def test_an_open_breaker_explains_more_attempts_than_it_allows(run: Run, tmp_pat
     leave_incident(tmp_path, "", attempts=12)
     text = run("status")[1]
     assert "breaker: OPEN, 12 attempts in the last 30 min. The watcher begins none from 5 on; recoveries that" in text
+
+
+TOO_FRESH = "the last attempt is too fresh: the next one in 24 s"
+
+
+def test_a_breaker_that_has_opened_since_leaves_no_promise_of_a_next_attempt(run: Run, tmp_path: Path) -> None:
+    leave_incident(tmp_path, TOO_FRESH, escalated=False, attempts=5)
+    text = run("status")[1]
+    assert "breaker: OPEN" in text
+    assert "incident 20250527T020000Z-hung: the breaker has opened, so the watcher leaves it to a person" in text
+    assert "the next one in" not in text
+    assert "next:" not in text
+
+
+def test_attempts_from_when_users_were_served_do_not_open_the_breaker_for_what_they_wait_for(
+    run: Run, tmp_path: Path
+) -> None:
+    leave_incident(tmp_path, TOO_FRESH, escalated=False, attempts=5, unasked=True)
+    text = run("status")[1]
+    assert "breaker: closed (0 of 5 attempts)" in text
+    assert TOO_FRESH in text
+
+
+def test_an_app_that_is_not_healthy_is_said_to_be_so_for_a_reason(run: Run, tmp_path: Path) -> None:
+    leave_incident(tmp_path, "x", cause="overloaded")
+    assert run("status")[1].startswith(
+        "shop: NOT healthy: the app answers, too slowly: the host or the app has more to do than it can (1 of 1 checks"
+    )
+
+
+@pytest.mark.parametrize(
+    ("serving", "code", "first", "row"),
+    [
+        (0, outcome.SICK, "NOT healthy: HAProxy sends requests to no instance (1 of 1", "instances: 0 of 1 serve"),
+        (1, outcome.GOOD, "healthy (1 of 1", "instances: 1 of 1 serve"),
+        (None, outcome.GOOD, "healthy (1 of 1", "instances: HAProxy does not say how many of 1 serve"),
+    ],
+)
+def test_the_first_line_agrees_with_how_many_instances_serve(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    serving: int | None,
+    code: int,
+    first: str,
+    row: str,
+) -> None:
+    def asked(_paths: Any) -> int:
+        if serving is None:
+            raise haproxy.BalancerError("HAProxy does not answer")
+        return serving
+
+    monkeypatch.setattr(haproxy, "serving", asked)
+    configure(tmp_path, balancer={"service": "web", "instances": 1, "first_port": 18000, "ports": [8000]})
+    ended, text, _unused = run("status")
+    assert (ended, text.startswith(f"shop: {first}"), row in text) == (code, True, True)
 
 
 def test_no_value_of_a_secret_is_shown(run: Run) -> None:

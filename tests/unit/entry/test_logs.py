@@ -160,6 +160,14 @@ def test_no_secret_is_shown_wherever_the_log_cuts_it(engine: Engine, run: Run) -
     assert out.splitlines()[-1].endswith("ends")
 
 
+def test_a_password_in_an_address_is_hidden_although_no_table_lists_it(engine: Engine, run: Run) -> None:
+    engine.add("web", frame(1, "mail by smtp://mailer:Bu33%21pass@mail.example.net:587\n"))
+    _code, out, _err = run()
+    assert "Bu33" not in out
+    assert "smtp://mailer:<sha256:" in out
+    assert ">@mail.example.net:587" in out
+
+
 def test_a_line_without_an_end_is_shown_in_parts(engine: Engine, run: Run) -> None:
     engine.add("web", b"".join(frame(1, "y" * 16384) for _unused in range(12)))
     lines = run()[1].splitlines()

@@ -99,6 +99,7 @@ def facts(*results: CheckResult, **changes: Any) -> Facts:
             "balanced": "",
             "few": "",
             "kept_out": "",
+            "slow_balancer": "",
             "probe": probe(*results),
             **changes,
         },
@@ -335,6 +336,12 @@ CASES = [
     ("the network", facts(REFUSED, network=["the port published for it does not"]), "network_broken", "published"),
     ("slow, and the host is busy", facts(LATE, load=BUSY), "overloaded", "99% busy"),
     ("the host is busy, and the app does nothing at all", facts(LATE, load={**BUSY, "idle": True}), "hung", "timeout"),
+    (
+        "HAProxy runs and answers badly, on a host without a free processor",
+        facts(result("health", "status"), load=BUSY, slow_balancer="HAProxy answers badly"),
+        "overloaded",
+        "99% busy",
+    ),
     ("busy, and silent for half a minute", facts(LATE, load={**BUSY, "answered_seconds": 31.0}), "hung", "timeout"),
     ("busy, and no answer is known", facts(LATE, load={**BUSY, "answered_seconds": None}), "hung", "timeout"),
     ("busy, but one of its answers is wrong", facts(LATE, result("data", "status"), load=BUSY), "hung", "timeout"),
@@ -628,6 +635,48 @@ def test_a_health_check_that_no_remedy_helps_does_not_explain_an_outage() -> Non
     assert (found.cause, found.services) == ("hung", ("app",))
     served = facts(OK, instances=parts(cache=SICK), **MODEL)
     assert diagnosis.diagnose(served, {"cache"}, {"cache"}, {"cache"}).cause == "unhealthy"
+
+
+def ran(output: str, code: int = -1) -> dict[str, Any]:
+    return {"begun": "", "time": "", "exit_code": code, "output": output}
+
+
+NO_TIME = ran("Health check exceeded timeout (4s)")
+REJECTED = ran("connection refused", 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "service", "log", "load", "cause", "services"),
+    [
+        pytest.param(OK, "app", [NO_TIME, NO_TIME], BUSY, "overloaded", (), id="users are served"),
+        pytest.param(OK, "worker", [ran("", 0), NO_TIME], BUSY, "overloaded", (), id="it passed before"),
+        pytest.param(OK, "app", [NO_TIME], {**BUSY, "cpu_busy": 0.2, "cpu_pressure": 9.0}, "unhealthy", ("app",)),
+        pytest.param(OK, "app", [NO_TIME, REJECTED], BUSY, "unhealthy", ("app",), id="another reason, too"),
+        pytest.param(OK, "app", [], BUSY, "unhealthy", ("app",), id="no reason is known"),
+        pytest.param(GATEWAY, "db", [NO_TIME], BUSY, "overloaded", (), id="users wait for it"),
+        pytest.param(GATEWAY, "worker", [NO_TIME], BUSY, "erroring", ("app",), id="nothing that fails needs it"),
+        pytest.param(asked(80), "app", [NO_TIME], BUSY, "overloaded", (), id="the app is late as well"),
+    ],
+)
+def test_a_health_check_that_only_lacks_a_processor_blames_the_host(
+    answer: CheckResult,
+    service: str,
+    log: list[dict[str, Any]],
+    load: dict[str, Any],
+    cause: str,
+    services: tuple[str, ...],
+) -> None:
+    instances = parts(**{service: {**SICK, "health_log": log}})
+    found = diagnosis.diagnose(facts(answer, instances=instances, load=load, **MODEL))
+    assert (found.cause, found.services) == (cause, services)
+    if cause == "overloaded":
+        assert "99% busy" in " ".join(found.evidence)
+
+
+def test_a_dead_container_on_a_busy_host_is_still_the_cause() -> None:
+    late = {**SICK, "health_log": [NO_TIME]}
+    found = diagnosis.diagnose(facts(OK, instances=parts(app=late, worker=EXITED), load=BUSY, **MODEL))
+    assert (found.cause, found.services) == ("crashed", ("worker",))
 
 
 @pytest.mark.parametrize(("name", "services"), [("worker", ("app",)), ("cache", ("cache",))])

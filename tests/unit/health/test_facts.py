@@ -31,6 +31,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.health.fact_typ
     ContainerFacts,
     Facts,
     Instance,
+    Load,
     ModelFacts,
     SeenLoad,
 )
@@ -116,7 +117,7 @@ def facts(app: App, **more: Any) -> Facts:
     instance = {"id": "1", "name": "shop-web-1", "service": "web", "state": "running", "digest": "sha256:1"}
     env = env_file.read(app.paths, app.variables, NOW)
     known = {"instances": [instance], "environments": [{"KEY": OLDER}], "env": env}
-    return cast(Facts, {"disk": [], "load": {"cpu_busy": 0.1}, "oom": [], **known, **more})
+    return cast(Facts, {"disk": [], "load": {"cpu_busy": 0.1, "cpu_pressure": 0.0}, "oom": [], **known, **more})
 
 
 PROXY, OTHER = {"pid": 7, "process": "docker-proxy"}, {"pid": 42, "process": "nginx"}
@@ -529,7 +530,7 @@ class Balanced:
         answers: engine.EngineState = {"answers": True, "kind": "", "reason": "", "version": ""}
         return health_facts.EngineSays(answers, cast(ContainerFacts, {"instances": instances}), model)
 
-    def run_checks(self, checks: Any, *_unused: Any, ask: Any = None) -> ProbeResult:
+    def run_checks(self, checks: Any, *_unused: Any, ask: Any = None, **__: Any) -> ProbeResult:
         self.asked.append(ask if ask is not None else checks[0].timeout)
         ok = self.answers.get(ask, False) if ask is not None else self.passes
         return self.result(ok)
@@ -692,7 +693,7 @@ def test_all_instances_are_asked_at_once(tmp_path: Path, monkeypatch: pytest.Mon
     together = threading.Barrier(len(slots), timeout=20.0)
     monkeypatch.setattr(haproxy, "aside", lambda _, port: lambda *_: port)
 
-    def run_checks(*_unused: Any, ask: Any = None) -> ProbeResult:
+    def run_checks(*_unused: Any, ask: Any = None, **__: Any) -> ProbeResult:
         if ask is not None and ask is not health_facts._refused:
             together.wait()
         return it.result(False)
@@ -738,12 +739,61 @@ def test_an_instance_that_is_late_on_a_busy_host_is_not_at_fault(
     """Both wait for a processor, and one answers in time by chance."""
     it = Balanced(tmp_path, monkeypatch)
 
-    def run_checks(checks: Any, *_unused: Any, ask: Any = None) -> ProbeResult:
+    def run_checks(checks: Any, *_unused: Any, ask: Any = None, **__: Any) -> ProbeResult:
         return it.result(ask == 18001 or (late and checks[0].timeout > 2.0) or ask is None)
 
     monkeypatch.setattr(probe, "run_checks", run_checks)
     monkeypatch.setattr(health_facts, "is_busy", lambda _: busy)
     assert it.read()["one"] == one
+
+
+@pytest.mark.parametrize(
+    ("busy", "kind", "cause"),
+    [
+        (True, "timeout", "overloaded"),
+        (True, "status", "overloaded"),
+        (True, "refused", "balancer_down"),
+        (True, "reset", "balancer_down"),
+        (False, "timeout", "balancer_down"),
+        (False, "status", "balancer_down"),
+    ],
+)
+def test_a_haproxy_that_runs_and_lacks_a_processor_is_not_at_fault(
+    busy: bool, kind: str, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = Balanced(tmp_path, monkeypatch)
+
+    def run_checks(*_unused: Any, ask: Any = None, **__: Any) -> ProbeResult:
+        return it.result(ask is not None and ask is not health_facts._refused, kind)
+
+    monkeypatch.setattr(probe, "run_checks", run_checks)
+    monkeypatch.setattr(health_facts, "is_busy", lambda _: busy)
+    found = diagnose(it.read())
+    assert (found.cause, found.evidence[0]) == (
+        cause,
+        "HAProxy answers badly, and every instance passes through its own port",
+    )
+
+
+@pytest.mark.parametrize(
+    ("busy", "error", "problem"),
+    [
+        (True, haproxy.BalancerLate("timed out"), ""),
+        (False, haproxy.BalancerLate("timed out"), "timed out"),
+        (True, haproxy.BalancerError("refused"), "refused"),
+    ],
+)
+def test_a_haproxy_whose_socket_is_late_on_a_busy_host_is_asked_for_what_users_get(
+    busy: bool, error: haproxy.BalancerError, problem: str, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def serving(_paths: AppPaths) -> int:
+        raise error
+
+    monkeypatch.setattr(haproxy, "is_stopped", lambda _paths: False)
+    monkeypatch.setattr(haproxy, "serving", serving)
+    monkeypatch.setattr(haproxy, "start_error", lambda: "")
+    load = cast(Load, {"cpu_busy": 1.0 if busy else 0.1, "cpu_pressure": 0.0})
+    assert health_facts._missing_instances(app.paths, Balancer("web", 2, 18000, (80,)), load) == (0, problem)
 
 
 def test_instances_are_not_asked_when_a_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -768,7 +818,7 @@ def test_a_service_that_the_health_check_of_the_instances_does_not_reach_is_name
     login = {"name": "login", "url": "http://127.0.0.1:80/login", "timeout": 2.0}
     it.app.checks = parse_checks([health, login])
 
-    def run_checks(checks: Any, *_unused: Any, ask: Any = None) -> ProbeResult:
+    def run_checks(checks: Any, *_unused: Any, ask: Any = None, **__: Any) -> ProbeResult:
         return it.result(ask is not None and len(checks) == 1)
 
     monkeypatch.setattr(probe, "run_checks", run_checks)
@@ -823,7 +873,7 @@ def test_on_a_busy_host_an_app_that_works_gets_more_time(
     it = Balanced(tmp_path, monkeypatch)
     it.app.balancer, patience = None, []
 
-    def run_checks(checks: Any, *_unused: Any, ask: Any = None) -> ProbeResult:
+    def run_checks(checks: Any, *_unused: Any, ask: Any = None, **__: Any) -> ProbeResult:
         patience.append(checks[0].timeout)
         return it.result(False, status=200 if patience[-1] >= answers_within else None)
 

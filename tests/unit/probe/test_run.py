@@ -449,6 +449,27 @@ def test_a_slow_answer_is_not_ok_but_its_token_is_used() -> None:
 SECRET = 'pa55/w+rd with "quotes" & ünïcode'
 
 
+def test_a_setting_is_shown_and_what_only_sounds_like_a_secret_is_not() -> None:
+    said = b'FATAL: authentication failed for user "warehouse" with shelf-9981 and aisle-7742'
+    values = {"DB_USER": "warehouse", "DB_PASSWORD": "shelf-9981", "SITE_TOKEN": "aisle-7742"}
+    parsed = parse_checks([{"name": "c", "url": "http://app.test/${DB_USER}"}])
+    it = World(always(got(500, said)))
+    found = run_checks(parsed, values, 0.0, it.now, it.sleep, ask=it.ask, shown={"DB_USER", "SITE_TOKEN"})
+    assert 'authentication failed for user "warehouse" with <DB_PASSWORD ' in found["summary"]
+    assert "aisle-7742" not in found["summary"]
+    unknown = run_checks(parsed, values, 0.0, it.now, it.sleep, ask=it.ask)
+    assert "warehouse" not in unknown["summary"]
+
+
+def test_a_setting_with_the_value_of_a_secret_is_hidden() -> None:
+    parsed = parse_checks([{"name": "c", "url": "http://app.test/"}])
+    it = World(always(got(500, b"failed for warehouse")))
+    values = {"DB_USER": "warehouse", "DB_PASSWORD": "warehouse"}
+    assert (
+        "warehouse" not in run_checks(parsed, values, 0.0, it.now, it.sleep, ask=it.ask, shown={"DB_USER"})["summary"]
+    )
+
+
 @pytest.mark.parametrize(
     "keys",
     [

@@ -110,7 +110,7 @@ class World:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         return text.partition('selfheal_users_served{app="shop"} ')[2][:1]
 
-    def run_checks(self, checks: list[Check], *_unused: Any) -> dict[str, Any]:
+    def run_checks(self, checks: list[Check], *_unused: Any, **__: Any) -> dict[str, Any]:
         self.asked.append(checks)
         return answer(self.answers.pop(0) if self.answers else self.always, checks)
 
@@ -201,7 +201,7 @@ def test_a_later_check_that_hangs_is_not_excused_by_the_first(world: World, monk
     monkeypatch.setattr(watcher, "Overdue", AtOnce)
     late = {"name": "data", "ok": False, "kind": "timeout", "status": None, "reason": "late", "seconds": 2.0}
 
-    def run_checks(checks: list[Check], *_unused: Any) -> dict[str, Any]:
+    def run_checks(checks: list[Check], *_unused: Any, **__: Any) -> dict[str, Any]:
         good = answer("", checks)
         if len(checks) == 1:
             return good
@@ -421,7 +421,7 @@ def test_while_a_service_stays_stopped_the_watcher_waits_for_a_slow_app(
     """An answer after 0.6 s serves users, whatever has happened to another service."""
     brief = watcher.RESUME_SECONDS
 
-    def slow(checks: list[Check], *_unused: Any) -> dict[str, Any]:
+    def slow(checks: list[Check], *_unused: Any, **__: Any) -> dict[str, Any]:
         return answer("timeout" if checks[0].timeout == brief else "", checks)
 
     monkeypatch.setattr(probe, "run_checks", slow)

@@ -118,6 +118,22 @@ def test_a_refusal_is_reported(paths: AppPaths, haproxy: HAProxy) -> None:
         releases_haproxy.set_state(paths, BALANCER, [18000], releases_haproxy.READY)
 
 
+def test_a_haproxy_that_does_not_answer_its_socket_in_time_is_not_a_missing_one(
+    paths: AppPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(releases_haproxy.BalancerError) as missing:
+        releases_haproxy.slots(paths)
+    assert not isinstance(missing.value, releases_haproxy.BalancerLate)
+    path = Path(paths.root, releases_haproxy.SOCKET)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(releases_haproxy, "_SECONDS", 0.05)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
+        silent.bind(str(path))
+        silent.listen()
+        with pytest.raises(releases_haproxy.BalancerLate):
+            releases_haproxy.slots(paths)
+
+
 def test_a_missing_haproxy_is_reported_with_the_next_step(paths: AppPaths) -> None:
     with pytest.raises(releases_haproxy.BalancerError, match="systemctl status haproxy"):
         releases_haproxy.slots(paths)

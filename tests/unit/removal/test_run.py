@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppPaths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import LockHeld, hold_lock
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import adoption_record
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import volumes as docker_volumes
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker.project import Project
@@ -230,12 +233,12 @@ def adopted(host: Host) -> Host:
     """The app was adopted from /root/shop. It mounts a copy of a file there, and its data there."""
     old, new = (host.write(f"{folder}/shop/site.conf").parent for folder in ("root", "opt"))
     host.write("root/shop/compose.yaml")
-    host.write("root/shop/ADOPTED-BY-SELFHEAL.md")
     host.write("opt/shop/.env.example")
     state = host.root / "var/lib/selfheal/shop"
     (state / "copied.json").write_text('{"compose.yaml": ""}', encoding="utf-8")
     record = {"folder": str(old), "files": [str(old / "compose.yaml")], "env_files": [], "is_done": True}
     (state / "adopted.json").write_text(json.dumps(record), encoding="utf-8")
+    adoption_record.mark(host.options().app.paths, adoption_record.Origin(str(old), [], []))
     for folder in (old, new):
         binds = {"/conf": f"{folder}/site.conf", "/data": f"{old}/data"}
         volumes = [{"type": "bind", "source": source, "target": target} for target, source in binds.items()]
@@ -253,6 +256,48 @@ def test_an_adopted_app_runs_from_its_old_folder_again(adopted: Host) -> None:
     assert {path for path in adopted.paths() if "/shop/" in path} == {"root/shop/compose.yaml", "root/shop/site.conf"}
     assert not (adopted.root / "opt/shop").exists()
     assert str(adopted.root / "opt/shop") not in [one["what"] for one in done["remains"]]
+
+
+def test_a_dry_run_leaves_the_notice_as_it_is(adopted: Host) -> None:
+    (adopted.root / "root/shop/site.conf").write_text("other", encoding="utf-8")
+    notice = adopted.root / "root/shop/ADOPTED-BY-SELFHEAL.md"
+    before = notice.read_text(encoding="utf-8")
+    adopted.remove(check=True)
+    assert notice.read_text(encoding="utf-8") == before
+
+
+def test_the_notice_of_a_stopped_app_says_so(adopted: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Project, "down", lambda _project: commands.Result(0, "", ""))
+    (adopted.root / "root/shop/site.conf").write_text("other", encoding="utf-8")
+    adopted.remove(stop=True)
+    notice = adopted.root / "root/shop/ADOPTED-BY-SELFHEAL.md"
+    assert "It was stopped. Its files are in" in notice.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("runs_there", [True, False])
+def test_a_notice_that_somebody_has_changed_stays_and_is_named(adopted: Host, runs_there: bool) -> None:
+    notice = adopted.root / "root/shop/ADOPTED-BY-SELFHEAL.md"
+    notice.write_text("call Kim before you touch this", encoding="utf-8")
+    if not runs_there:
+        (adopted.root / "root/shop/site.conf").write_text("other", encoding="utf-8")
+    done = adopted.remove()
+    assert notice.read_text(encoding="utf-8") == "call Kim before you touch this"
+    (detail,) = (one["detail"] for one in done["remains"] if one["what"] == str(notice))
+    assert "changed since" in detail
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_services_that_do_not_handle_their_stop_signal_are_named(host: Host, check: bool) -> None:
+    # It was started with SIGTERM at its default, as every child; without a handler.
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdout=subprocess.DEVNULL) as deaf:
+        host.documents = [container("web", ours=True), container("worker", ours=False)]
+        for one in host.documents:
+            one["State"]["Pid"] = deaf.pid
+            one["Config"]["StopTimeout"] = 7
+        done = host.remove(check=check)
+        deaf.kill()
+    said = "web (7 s) does not handle SIGTERM, and is killed after its stop_grace_period. That adds to the time"
+    assert said in report.text("shop", done, check)
 
 
 def test_what_somebody_has_put_next_to_the_copy_stays(adopted: Host) -> None:
@@ -278,7 +323,9 @@ def test_an_adopted_app_whose_old_folder_has_changed_runs_from_its_directory(ado
     assert "a secret" not in note
     assert done["runs_from"].split()[5] == str(adopted.root / "opt/shop")
     assert {"opt/shop/compose.yaml", "opt/shop/.env"} <= adopted.paths()
-    assert "root/shop/ADOPTED-BY-SELFHEAL.md" in adopted.paths()
+    notice = (adopted.root / "root/shop/ADOPTED-BY-SELFHEAL.md").read_text(encoding="utf-8")
+    assert f"It runs from its own compose files in `{adopted.root}/opt/shop`. Nothing hardens or watches it" in notice
+    assert "hardened and watched" not in notice
     old = str(adopted.root / "root/shop")
     (detail,) = (one["detail"] for one in done["remains"] if one["what"] == old)
     assert detail == f"DO NOT DELETE IT: the app still has its data there: {old}/data"

@@ -43,7 +43,7 @@ class World:
         self.tags = SimpleNamespace(code=0, reason="")
         check = SimpleNamespace(url="http://127.0.0.1:8000/health")
         paths = SimpleNamespace(directory="/opt/shop", env="/opt/shop/.env")
-        self.app: Any = SimpleNamespace(name="shop", paths=paths, balancer=None, checks=[check], variables=())
+        self.app: Any = SimpleNamespace(name="shop", paths=paths, balancer=None, checks=[check], variables=(), shown=())
         self.project: Any = self
         monkeypatch.setattr(release_store, "last_good", lambda _: {"id": "1", "jobs": []})
         monkeypatch.setattr(bring_up, "create", self._create)
