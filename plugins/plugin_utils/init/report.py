@@ -21,18 +21,23 @@ _WIDTH = 100
 
 
 class Command(NamedTuple):
-    """How init was called: its playbook, and the options that give the vault's password."""
+    """How init was called: its playbook, and the options that give the vault's password.
+
+    `front`: the path of `selfheal`. Outside its folder, a clone's playbook finds its modules with that alone.
+    """
 
     playbook: str
     vault_options: Sequence[str]
+    front: str = ""
 
     def text(self, name: str, shown: str, has_password_file: bool) -> str:
         """The command of another playbook of this collection, for the inventory in the folder `shown`."""
+        password = self._password(shown, has_password_file)
+        if self.front:
+            return shlex.join([self.front, name, f"{shown}/{HOSTS}", *password])
         playbook = f"{self.playbook.removesuffix('.yml').removesuffix('init')}{name}"
         playbook += ".yml" if self.playbook.endswith(".yml") else ""
-        return shlex.join(
-            ["ansible-playbook", playbook, "-i", f"{shown}/{HOSTS}", *self._password(shown, has_password_file)]
-        )
+        return shlex.join(["ansible-playbook", playbook, "-i", f"{shown}/{HOSTS}", *password])
 
     def edit(self, shown: str, has_password_file: bool) -> str:
         """The command that opens the vault."""
