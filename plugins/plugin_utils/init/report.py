@@ -61,10 +61,20 @@ class Report(NamedTuple):
 
 
 def report(
-    project: Project, guessed: Guessed, target: Target, plan: Plan, flaws: Sequence[Flaw], command: Command, check: bool
+    project: Project,
+    guessed: Guessed,
+    target: Target,
+    plan: Plan,
+    flaws: Sequence[Flaw],
+    command: Command,
+    check: bool,
+    checks: int,
 ) -> Report:
-    """The report, in lines that can be pasted."""
-    written = [*_written(plan, target, check), _content(project, guessed)]
+    """The report, in lines that can be pasted.
+
+    :arg checks: how many the inventory has then.
+    """
+    written = [*_written(plan, target, check), _content(project, guessed, checks)]
     to_do = _to_do(target, plan, flaws, command)
     lines = [*written, ""]
     if guessed.left:
@@ -105,12 +115,12 @@ def _named(head: str, paths: Sequence[str]) -> list[str]:
     return [head, *(f"  {line}" for line in listed)]
 
 
-def _content(project: Project, guessed: Guessed) -> str:
+def _content(project: Project, guessed: Guessed, checks: int) -> str:
     secret = sum(one.in_vault for one in guessed.variables)
     counts = [
         _count(len(project.services), "service"),
         f"{_count(len(guessed.variables), 'variable')} ({secret} in the vault)",
-        _count(len(guessed.checks), "check"),
+        _count(checks, "check"),
     ]
     return f"App {project.app}: {', '.join(counts)}."
 
