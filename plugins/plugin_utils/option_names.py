@@ -68,15 +68,15 @@ def problems(given: Iterable[str], running: Iterable[str], names: Names) -> list
 
 
 def _problem(name: str, running: Iterable[str], names: Names) -> str:
-    meant = _short(name, running, names)
-    if name in names.known and not meant:
+    intended = _short(name, running, names)
+    if name in names.known and not intended:
         return ""
     family = next((one for one in names.families if name.replace("-", "_").startswith(f"{one}_")), "")
-    if not meant and not family:
+    if not intended and not family:
         return ""
     alike = [one for one in names.known if one.startswith(f"{family}_")]
-    meant = meant or next(iter(difflib.get_close_matches(name, sorted(alike), n=1)), "")
-    guess = f" Did you mean {meant}?" if meant else ""
+    intended = intended or next(iter(difflib.get_close_matches(name, sorted(alike), n=1)), "")
+    guess = f" Did you mean {intended}?" if intended else ""
     return f"-e {name}: no playbook or role of this collection has this option, so it would be ignored.{guess}"
 
 

@@ -3,7 +3,7 @@
 """Whom the data belongs to that a deploy copies for the first time. Pure.
 
 The app can only write there as it could on the controller, so numeric owners, groups and modes stay. What belongs to
-the person who deploys was given to nobody: a service with a numeric `user` gets it.
+the person who deploys has no owner chosen for it: a service with a numeric `user` gets it.
 """
 
 from __future__ import annotations

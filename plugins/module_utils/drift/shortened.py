@@ -9,7 +9,7 @@ _BEFORE = 12
 
 
 def cut(text: str, width: int, start: int = 0) -> str:
-    """At most so many signs of a text, from `start` on; `…` stands for what is left out."""
+    """At most so many signs of a text, from `start` on; `…` replaces what is left out."""
     if start:
         text = f"…{text[start:]}"
     return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""An option that nothing knows is refused, with the one that was meant; every documented one is known."""
+"""An option that nothing knows is refused, with the one that was intended; every documented one is known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils import option_n
 REPOSITORY = Path(__file__).resolve().parents[3]
 NAMES = option_names.read()
 
-# option, playbook, what was meant
+# option, playbook, what was intended
 UNKNOWN: list[tuple[str, str, str]] = [
     ("adopt_dryrun", "adopt", "adopt_dry"),
     ("adopt-dry", "adopt", "adopt_dry"),
@@ -31,11 +31,11 @@ UNKNOWN: list[tuple[str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "playbook", "meant"), UNKNOWN, ids=[row[0] for row in UNKNOWN])
-def test_an_unknown_option_is_refused(name: str, playbook: str, meant: str) -> None:
+@pytest.mark.parametrize(("name", "playbook", "intended"), UNKNOWN, ids=[row[0] for row in UNKNOWN])
+def test_an_unknown_option_is_refused(name: str, playbook: str, intended: str) -> None:
     (said,) = option_names.problems([name], [playbook], NAMES)
     assert said.startswith(f"-e {name}: ")
-    assert said.endswith(f"Did you mean {meant}?")
+    assert said.endswith(f"Did you mean {intended}?")
 
 
 KNOWN = [
