@@ -123,7 +123,7 @@ class ActionModule(ActionBase):
         return {"changed": True, "notice": notice}
 
     def _next(self, where: adoption.Place) -> messages.Next:
-        command = this_run.command(context.CLIARGS, "adopt")
+        command = this_run.command(context.CLIARGS, "adopt", os.getcwd())
         given = (f"{where.shown}/deploy", bool(where.password_file))
         return messages.Next(command.text("site", *given), command.edit(*given))
 
@@ -183,7 +183,7 @@ class ActionModule(ActionBase):
             host="",
             app="",
             here=os.getcwd(),
-            command=this_run.command(context.CLIARGS, "adopt"),
+            command=this_run.command(context.CLIARGS, "adopt", os.getcwd()),
             collections=this_run.collections(),
             identities=[Identity(*one) for one in self._loader._vault.secrets or []],
             encrypt_identity=constants.DEFAULT_VAULT_ENCRYPT_IDENTITY or "",

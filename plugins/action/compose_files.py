@@ -4,15 +4,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.christmas.selfheal.plugins.plugin_utils import project_source
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import project_owners, project_source
 
 SPEC: dict[str, dict[str, Any]] = {
     "source": {"type": "path"},
     "files": {"type": "list", "elements": "str", "default": []},
+    "exclude": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -40,6 +42,7 @@ class ActionModule(ActionBase):
                 found = project_source.read(source, _names(arguments.get("files")))
             except (project_source.ProjectError, OSError) as error:
                 return {**result, "failed": True, "msg": str(error)}
-            arguments.update(files=found.files, more=found.more)
+            owners = project_owners.read(source, found.documents, _names(arguments.get("exclude")), os.geteuid())
+            arguments.update(files=found.files, more=found.more, owners=owners)
         ended = self._execute_module(module_name=self.MODULE, module_args=arguments, task_vars=task_vars)
         return {**result, **ended}

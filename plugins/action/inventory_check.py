@@ -1,17 +1,18 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Refuses a run that selects no host, or an address that is only an example; it connects to no host itself."""
+"""Refuses a run with an unknown option, without a host, or with an example's address; it connects to no host itself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from ansible import context
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible.utils.vars import load_extra_vars
 
-from ansible_collections.christmas.selfheal.plugins.plugin_utils import inventory
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import inventory, option_names
 
 SPEC: dict[str, dict[str, Any]] = {
     "pattern": {"type": "str", "required": True},
@@ -31,10 +32,23 @@ class ActionModule(ActionBase):
         """Validate the hosts of this run that match the pattern."""
         result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False, "hosts": []}
         _unused, given = self.validate_argument_spec(argument_spec=SPEC)
-        hosts, found = self._validate(given["pattern"], given["variable"], task_vars or {})
+        unknown = self._unknown()
+        hosts, found = (
+            ([], unknown) if unknown else self._validate(given["pattern"], given["variable"], task_vars or {})
+        )
         if not found:
             return {**result, "hosts": hosts}
         return {**result, "unreachable" if given["unreachable"] else "failed": True, "msg": f"{'. '.join(found)}."}
+
+    def _unknown(self) -> list[str]:
+        """Options of the command line that nothing of this collection knows."""
+        given = load_extra_vars(self._loader)
+        if not given:
+            return []
+        running = option_names.playbooks(context.CLIARGS.get("args") or ())
+        found = option_names.problems(given, running, option_names.read())
+        fix = "Nothing was changed. Fix: correct the name; a variable of your own needs another beginning"
+        return [*(one.rstrip(".") for one in found), fix] if found else []
 
     def _validate(self, pattern: str, variable: str, known: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         """The hosts of this run, and the reasons to stop it."""

@@ -45,7 +45,7 @@ class ActionModule(ActionBase):
             host=str(given["host"]),
             app=str(given["app"]),
             here=os.getcwd(),
-            command=this_run.command(context.CLIARGS, "init"),
+            command=this_run.command(context.CLIARGS, "init", os.getcwd()),
             collections=this_run.collections(),
             identities=[Identity(*one) for one in self._loader._vault.secrets or []],
             encrypt_identity=constants.DEFAULT_VAULT_ENCRYPT_IDENTITY or "",

@@ -17,6 +17,8 @@ description:
     unless it was changed on the host.
   - A folder that a service mounts writable is data. It is copied where the host has nothing there, and never again.
     When the project has other files there than the host, nothing is written, and the message names the line to add.
+    It keeps the numeric owner, group and mode that it has on the controller, an empty folder, too. What belongs to the
+    user who runs Ansible there is given to the user of the service, when that is a number.
   - The overlay gives every service limits and reservations of CPU and memory, no swap, a limit of processes, a
     healthcheck, a restart policy, a read-only root file system with a tmpfs, no capabilities, no new privileges, an
     init, a stop grace period, and logs that rotate.
@@ -69,6 +71,10 @@ options:
     type: list
     elements: str
     default: []
+  owners:
+    description: Whom the data in O(source) belongs to; follows from O(source).
+    type: dict
+    default: {}
   separate_from:
     description:
       - Compose projects on the host that are other apps, although they look like this one, since they run from the same
@@ -240,7 +246,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.compose.service
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, read_balancer
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppError, app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import LockHeld
-from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import compose_files
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import compose_files, data_owners
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.staged_project import Moved
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker.engine import EngineError
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log
@@ -253,6 +259,7 @@ SPEC = {
     "source": {"type": "path"},
     "files": {"type": "list", "elements": "str", "default": []},
     "more": {"type": "list", "elements": "str", "default": []},
+    "owners": {"type": "dict", "default": {}},
     "separate_from": {"type": "list", "elements": "str", "default": []},
     "configuration": {"type": "list", "elements": "str", "default": []},
     "exclude": {"type": "list", "elements": "str", "default": []},
@@ -288,7 +295,7 @@ def install(module: AnsibleModule) -> dict[str, Any]:
     )
     source = compose_files.Source(
         *(given[key] for key in ("files", "more", "configuration", "exclude", "promoted", "separate_from"))
-    )
+    )._replace(owners=data_owners.parse(given["owners"]))
     backing = read_backing(given["backing"])
     result = compose_files.install(app, source, given["services"], module.check_mode, backing)
     for note in result["notes"]:

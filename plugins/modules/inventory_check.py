@@ -13,6 +13,8 @@ version_added: 1.0.0
 description:
   - Judges the hosts of a run before it connects to any. Every playbook of this collection begins with it.
   - Without it a play that matches no host ends with 0, as if all was well. The message names the groups that exist.
+  - Refuses extra variables of the command line that begin like options of this collection and are not known. Ansible
+    ignores them, so a typing error would turn a dry run into a real one.
   - Refuses addresses and names for documentation (RFC 5737, RFC 3849, RFC 2606), which an inventory holds that was not
     edited. Refuses the address that the variable C(selfheal_example_address) of a host names, too.
 author: Contributors to the christmas.selfheal project (@christmas)

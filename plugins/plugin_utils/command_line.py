@@ -9,8 +9,8 @@ from typing import cast
 
 # The options that are passed on: their names on the command line, and Ansible's own.
 MANY = (
-    ("-i", "inventory"),
-    ("-e", "extra_vars"),
+    ("--inventory", "inventory"),
+    ("--extra-vars", "extra_vars"),
     ("--vault-id", "vault_ids"),
     ("--vault-password-file", "vault_password_files"),
 )
@@ -46,12 +46,13 @@ def passed_on(given: Mapping[str, object]) -> list[str]:
     for name, instead in ASKED:
         if given.get(name):
             raise TypedPassword(f"a password that is typed cannot be passed on: use {instead} FILE")
+    # One word each: a value may begin with a dash, as those of ssh do.
     words: list[str] = []
     for option, name in MANY:
         for value in cast(Iterable[object], given.get(name) or ()):
-            words += [option, str(value)]
+            words.append(f"{option}={value}")
     for option, name in ONE:
         value = given.get(name)
         if value is not None and value != "":
-            words += [option, str(value)]
+            words.append(f"{option}={value}")
     return [*words, "--become"] if given.get("become") else words

@@ -166,6 +166,7 @@ def _check(how: How) -> Report:
     if broken:
         notes.append(f"the check that began {iso(broken['begun'])} was killed before it could tell anything")
     _log(how, state, _found(findings, gone, accepted, state, how))
+    notes += drift_decisions.without_policy(findings, policies) if how.correct else []
     corrections = _correct(how, findings, state) if how.correct else []
     report: Report = {
         "id": f"{stamp(begun)}-drift",

@@ -66,26 +66,38 @@ def inventories(place: Place) -> dict[str, Path]:
 
 
 def command_line(words: Sequence[str], place: Place) -> list[str]:
-    """The command that runs a playbook: COMMAND [INVENTORY] [options of ansible-playbook]. Raises Refused."""
+    """The command that runs a playbook: COMMAND [INVENTORY] [options of ansible-playbook]. Raises Refused.
+
+    An app that is adopted has no inventory yet, so `adopt` takes its place on the server instead: [USER@]HOST:/FOLDER.
+    """
     known = commands(place.root)
     name, rest = words[0], list(words[1:])
     if name not in known:
         raise Refused(f"no command {name!r}.{_like(name, known)} There are: {', '.join(known)}")
     playbook = _shown(place.root / "playbooks" / f"{name}.yml", place) if place.is_clone else f"{COLLECTION}.{name}"
     chosen = []
-    if rest and not rest[0].startswith("-"):
-        chosen = ["--inventory", _inventory(rest.pop(0), place)]
+    if name == "adopt" and rest and _is_target(rest[0], place):
+        chosen = ["--extra-vars", f"adopt={rest.pop(0)}"]
+    elif rest and not rest[0].startswith("-"):
+        chosen = ["--inventory", _inventory(rest.pop(0), place, name)]
     return ["ansible-playbook", playbook, *chosen, *rest]
 
 
-def _inventory(name: str, place: Place) -> str:
+def _is_target(word: str, place: Place) -> bool:
+    """Whether a word names an app on a server, and not an inventory that is there."""
+    is_there = word in inventories(place) or (place.here / word).exists()
+    return not is_there and not word.startswith("-") and (":" in word or "@" in word)
+
+
+def _inventory(name: str, place: Place, command: str) -> str:
     there = inventories(place)
     if name in there:
         return _shown(there[name], place)
     if (place.here / name).exists():
         return name
     have = f"There are: {', '.join(there) or 'none'}; or give the path of one"
-    raise Refused(f"no inventory {name!r}.{_like(name, there)} {have}")
+    adopts = f". To adopt an app: selfheal adopt {name}:/FOLDER" if command == "adopt" else ""
+    raise Refused(f"no inventory {name!r}.{_like(name, there)} {have}{adopts}")
 
 
 def _like(name: str, known: Iterable[str]) -> str:
@@ -127,7 +139,8 @@ def table(root: Path) -> str:
     width = max(map(len, known))
     lines = [f"  {name:<{width}}  {text}" for name, text in known.items()]
     usage = "Usage: selfheal COMMAND [INVENTORY] [options of ansible-playbook]"
-    return "\n".join([usage, "", *lines, "", "Completion for bash: source <(./selfheal completion)"])
+    adopts = "       selfheal adopt [USER@]HOST:/FOLDER [options of ansible-playbook]"
+    return "\n".join([usage, adopts, "", *lines, "", "Completion for bash: source <(./selfheal completion)"])
 
 
 def completion(place: Place) -> str:
@@ -138,9 +151,11 @@ def completion(place: Place) -> str:
     case $COMP_CWORD in
         1) words="{" ".join(commands(place.root))}" ;;
         2)
+            case ${{COMP_WORDS[1]}} in adopt|init) ;; *)
             words+=" $(ls inventory {folder} 2>/dev/null | grep -v : | sort -u)"
             words+=" $(ls -d {" ".join(_OWN_INVENTORIES)} 2>/dev/null)"
             words+=" $(sed -n 's/^inventory *= *//p' ansible.cfg 2>/dev/null)"
+            ;; esac
             ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "${{COMP_WORDS[COMP_CWORD]}}")

@@ -165,7 +165,7 @@ def _follow(source: str, name: str, base: str, found: _Found, by: str) -> None:
         for path in included:
             found.more[path] = None
             _follow(source, path, below, found, f"{name}: include")
-    for service, spec in _services(document):
+    for service, spec in services_of(document):
         extended = spec.get("extends")
         path = str(extended.get("file") or "") if isinstance(extended, Mapping) else ""
         key = f"services.{service}.extends"
@@ -248,7 +248,8 @@ def _require_unique(node: yaml.Node, seen: set[int]) -> None:
         _require_unique(value, seen)
 
 
-def _services(document: ComposeFile) -> Iterator[tuple[str, ComposeFile]]:
+def services_of(document: ComposeFile) -> Iterator[tuple[str, ComposeFile]]:
+    """The services of a compose file, by name."""
     services = document.get("services")
     for service, spec in services.items() if isinstance(services, Mapping) else ():
         if isinstance(spec, Mapping):
@@ -306,7 +307,7 @@ def _require_on_host(source: str, file: str, named: _Named) -> None:
 
 def _paths(document: ComposeFile) -> Iterator[_Named]:
     """The paths of a compose file that start from its folder, and the folders that images are built from."""
-    for service, spec in _services(document):
+    for service, spec in services_of(document):
         where = f"services.{service}"
         build = spec.get("build")
         context = build.get("context") if isinstance(build, Mapping) else build

@@ -27,12 +27,19 @@ APP, VOLUMES, SQLITE, MANIFEST, IMAGES = "app", "volumes", "sqlite", "manifest",
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
+class Summary(TypedDict, total=False):
+    """What restic 0.17 and newer say of the run that made a snapshot."""
+
+    total_bytes_processed: int
+
+
 class Snapshot(TypedDict, total=False):
     """What `restic snapshots --json` prints of a snapshot, as far as it is used here."""
 
     id: str
     time: str
     tags: list[str] | None
+    summary: Summary
 
 
 class VolumeRow(TypedDict):
@@ -101,7 +108,10 @@ def images_mark(images: Mapping[str, str]) -> str:
 
 
 class Set(NamedTuple):
-    """A backup: its id (the time when it began), whose it is, why it was made, and its snapshots by part."""
+    """A backup: its id (the time when it began), whose it is, why it was made, and its snapshots by part.
+
+    `bytes` is what it holds, None where restic does not say it: before 0.17.
+    """
 
     id: str
     app: str
@@ -109,6 +119,7 @@ class Set(NamedTuple):
     why: str
     images: str
     parts: dict[str, str]
+    bytes: int | None = None
 
     @property
     def complete(self) -> bool:
@@ -134,6 +145,7 @@ def tags(app: str, host: str, identity: str, why: str, part: str) -> list[str]:
 def read_sets(snapshots: Iterable[Snapshot]) -> list[Set]:
     """The sets that restic's snapshots make, oldest first. Of a part that was made twice the newer one counts."""
     found: dict[tuple[str, str, str], Set] = {}
+    sizes: dict[tuple[str, str, str], dict[str, int | None]] = {}
     for snapshot in sorted(snapshots, key=lambda one: str(one.get("time"))):
         tagged = _tagged(snapshot)
         if not {"app", "host", "set", "part", "why"} <= set(tagged) or not _is_stamp(tagged["set"]):
@@ -141,9 +153,30 @@ def read_sets(snapshots: Iterable[Snapshot]) -> list[Set]:
         key = (tagged["app"], tagged["host"], tagged["set"])
         one = found.setdefault(key, Set(tagged["set"], tagged["app"], tagged["host"], tagged["why"], "", {}))
         one.parts[tagged["part"]] = str(snapshot["id"])
+        sizes.setdefault(key, {})[tagged["part"]] = snapshot.get("summary", Summary()).get("total_bytes_processed")
         if tagged["part"] == MANIFEST:
             found[key] = one._replace(images=tagged.get("images", ""))
-    return sorted(found.values(), key=lambda one: one.id)
+    measured = (one._replace(bytes=_sum(sizes[key].values())) for key, one in found.items())
+    return sorted(measured, key=lambda one: one.id)
+
+
+def _sum(sizes: Iterable[int | None]) -> int | None:
+    """The sum; None when one is not known."""
+    known = list(sizes)
+    return None if None in known else sum(size or 0 for size in known)
+
+
+def listed(sets: Iterable[Set], verified: str) -> list[str]:
+    """A line for each backup: its id, why it was made, its size.
+
+    :arg verified: the id of the one that was verified last. Of the others it is not recorded.
+    """
+    lines = []
+    for one in sets:
+        size = "" if one.bytes is None else f"{one.bytes / (1 << 20):.1f} MiB"
+        last = "verified (the last one that was)" if one.id == verified else ""
+        lines.append(f"{one.id}  {one.why:<8}  {size:>12}  {last}".rstrip())
+    return lines
 
 
 def _tagged(snapshot: Snapshot) -> dict[str, str]:

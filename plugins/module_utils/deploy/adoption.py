@@ -54,6 +54,7 @@ class Instance(TypedDict):
     state: str
     image: str
     image_id: str
+    exit_code: int
     stop_seconds: float
     depends_on: list[str]
 
@@ -484,6 +485,7 @@ def _instance(document: Document) -> Instance:
         "state": one["state"],
         "image": one["image"],
         "image_id": one["digest"],
+        "exit_code": one["exit_code"],
         "stop_seconds": stop_signal.stop_seconds(document),
         # SERVICE:CONDITION:RESTART, each after a comma.
         "depends_on": [one.partition(":")[0] for one in label(document, "depends_on").split(",") if one],

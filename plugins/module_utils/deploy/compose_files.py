@@ -39,7 +39,7 @@ from ..probe import run as probe
 from ..probe.check_spec import CheckError
 from ..probe.health_request import HealthRequest
 from ..releases import store as release_store
-from . import before_first, staged_project
+from . import before_first, data_owners, staged_project
 
 LOCK_SECONDS = 60.0
 _ENGINE_SECONDS = 15.0
@@ -67,7 +67,7 @@ class Source(NamedTuple):
     `files` are the compose files in order, () for those of the release that is staged there; `more` are the files that
     those include or extend. `configuration` are folders that are configuration although services may write there;
     `exclude` are the patterns of what was not copied. `promoted`: it is a release that staging sent.
-    `apart`: compose projects on the host that are other apps.
+    `apart`: compose projects on the host that are other apps. `owners`: whom the project's data belongs to.
     """
 
     files: Sequence[str] = ()
@@ -76,6 +76,7 @@ class Source(NamedTuple):
     exclude: Sequence[str] = ()
     promoted: bool = False
     apart: Sequence[str] = ()
+    owners: data_owners.Owners | None = None
 
 
 class Plan(NamedTuple):
@@ -170,12 +171,13 @@ def install(app: App, source: Source, table: object, check: bool, behind: Backin
         hardened = _encoded(plan.hardened)
         texts = {} if _bytes(os.path.join(paths.directory, HARDENED_FILE)) == hardened else {HARDENED_FILE: hardened}
         diff = _diff(paths, verdict, texts)
-        changed = [change.target for change in verdict.changes] + verdict.removed + list(texts)
+        files = [change.target for change in verdict.changes] + verdict.removed + list(texts)
+        changed = files + [one.name for one in verdict.folders]
         if not check:
             if changed:
-                before_first.keep(paths, changed)
+                before_first.keep(paths, files)
             staged_project.record_copied(paths.copied, paths.directory, verdict)
-            staged_project.replace(paths.directory, verdict.changes, texts, verdict.removed)
+            notes += staged_project.replace(paths.directory, verdict.changes, texts, verdict.removed, verdict.folders)
             kept = staged_project.link_env(paths.directory, verdict.layout.folder)
             notes += (
                 [f"{kept} is what {verdict.layout.folder}/.env was: the app's env is {paths.env} alone"] if kept else []
@@ -423,6 +425,7 @@ def make_plan(staged: Staged, services: Mapping[str, Service], host: Host, behin
         int(time.time()),
         # A release of staging has no sources.
         {} if staged.exact else staged_project.read_copied(paths.copied),
+        staged_project.Writers(source.owners, data_owners.users(project, services)),
     )
     _require_no_conflict(source, verdict)
     whole = backing_services.join(behind, services, project)

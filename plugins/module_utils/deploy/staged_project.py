@@ -17,6 +17,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Callable, NamedTuple
 
 from ..compose import project_files
@@ -24,6 +25,8 @@ from ..compose.project_files import mark
 from ..compose.project_parts import Mount, Parts, covers, deepest, is_configuration
 from ..core.files import atomic_write, own
 from ..docker.project_layout import HARDENED_FILE, RELEASES, Layout, is_inside
+from . import data_owners
+from .data_owners import Owner, Owners, User
 
 # What is the collection's or the env's own in a project.
 OURS = frozenset({".env", ".env.example", HARDENED_FILE, RELEASES})
@@ -48,12 +51,33 @@ class Conflict(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A file to be written: its target, where its content is, its mode, and its mark (a fingerprint of it)."""
+    """A file to be written: its target, where its content is, its mode, and its mark (a fingerprint of it).
+
+    `owner` is None for one that gets the owner of the file that it replaces; data has one of its own.
+    """
 
     target: str
     source: str
     mode: int
     mark: str
+    owner: Owner | None = None
+
+
+class Folder(NamedTuple):
+    """A folder of data, which gets this owner and mode; relative."""
+
+    name: str
+    owner: Owner
+
+
+class Writers(NamedTuple):
+    """Whom data belongs to on the controller, None when that was not read; and as whom services run."""
+
+    owners: Owners | None = None
+    users: Mapping[str, User] = MappingProxyType({})
+
+
+_UNKNOWN = Writers()
 
 
 class Verdict(NamedTuple):
@@ -71,6 +95,7 @@ class Verdict(NamedTuple):
     readers: Mapping[str, Sequence[str]]
     copied: Mapping[str, str]
     absent: Sequence[Mount] = ()
+    folders: Sequence[Folder] = ()
 
 
 class Content(NamedTuple):
@@ -121,6 +146,7 @@ def judge(
     is_left_out: Callable[[str], bool],
     now: int,
     copied: Mapping[str, str],
+    writers: Writers = _UNKNOWN,
 ) -> Verdict:
     """Decide what of a staged project goes into the app's directory.
 
@@ -130,6 +156,7 @@ def judge(
     :arg now: in epoch seconds.
     :arg copied: {name: mark} of what was copied before, by a release that was rolled back, too.
     """
+    first_data = _FirstData(top, directory, parts, writers)
     explicit = {*files, *more, *parts.explicit()}
     data, single = _data(top, directory, parts, explicit, configuration)
     named: dict[str, str] = {}
@@ -155,7 +182,9 @@ def judge(
         if name in single and not _is_ours(name, there, wanted, before):
             theirs.setdefault(name, []).append(name)
             continue
-        changes.append(Change(name, os.path.join(top, name), content.modes.get(name, 0), wanted))
+        change = Change(name, os.path.join(top, name), content.modes.get(name, 0), wanted)
+        is_data = (name in single and not there) or folder in first
+        changes.append(first_data.owned(change, folder or name) if is_data else change)
     named.update(_targets(top, named, content))
     local = {}
     for name in sorted(explicit - set(content.marks) - set(parts.dockerfiles)):
@@ -170,22 +199,96 @@ def judge(
     known = {service: when for service, when in (before.renewed if before else {}).items() if service in readers}
     layout = layout._replace(renewed={**known, **again})
     removed, kept = _removed(directory, content, layout, before, copied, is_left_out)
-    notes = [f"{folder} is data: it is copied now, as this host has none, and not again" for folder in sorted(first)]
+    new = [one for one in data if one != "." and _is_new(directory, one, before)]
+    folders = [one for top_folder in sorted(new) for one in first_data.folders(top_folder, before)]
+    notes = first_data.notes(sorted(first), folders)
     notes += [f"{name} is no longer in the project; it was changed on this host, so it stays" for name in kept]
     places = (top, directory)
     gone = [one for one in parts.mounts if not any(os.path.lexists(os.path.join(at, one.name)) for at in places)]
     absent = [mount for mount in gone if _FILE.search(mount.name) or _FILE.search(mount.target)]
-    folders = {mount.name: mount.service for mount in gone if mount not in absent}
-    notes += [
-        f"service {service} mounts {name}, which does not exist: Docker creates an empty folder there, owned by root"
-        for name, service in folders.items()
-    ]
+    missing = {mount.name: mount.service for mount in gone if mount not in absent}
+    notes += [first_data.missing(name, service) for name, service in missing.items()]
     conflicts = [
         Conflict(next(one.service for one in parts.mounts if one.name == folder and one.writable), folder, names)
         for folder, names in sorted(theirs.items())
     ]
     ours = {name: wanted for name, wanted in content.marks.items() if not any(covers(one, name) for one in layout.data)}
-    return Verdict(layout, changes, removed, conflicts, notes, readers, ours, absent)
+    return Verdict(layout, changes, removed, conflicts, notes, readers, ours, absent, folders)
+
+
+class _FirstData:
+    """Data that the host does not have yet: whose it will be."""
+
+    def __init__(self, top: str, directory: str, parts: Parts, writers: Writers) -> None:
+        self._top, self._directory, self._parts = top, directory, parts
+        self._owners, self._users = writers
+
+    def _writer(self, folder: str) -> tuple[str, User | None]:
+        services = [one.service for one in self._parts.mounts if one.name == folder and one.writable]
+        return data_owners.first_user(services, self._users)
+
+    def _owner(self, name: str, folder: str) -> Owner | None:
+        found = self._owners.of(name) if self._owners else None
+        if found is None or self._owners is None:
+            return None
+        return data_owners.given_to(found, self._owners, self._writer(folder)[1])
+
+    def owned(self, change: Change, folder: str) -> Change:
+        """The change with the owner that the file has on the controller, and in a folder of data with its mode, too."""
+        change = change._replace(owner=self._owner(change.target, folder))
+        # A single file is compared with its narrow mode on each deploy.
+        if change.owner is None or change.target == folder or os.path.islink(change.source):
+            return change
+        mode = stat.S_IMODE(os.lstat(change.source).st_mode)
+        return change._replace(mode=mode, mark=f"{change.mark.split()[0]} {mode:04o}")
+
+    def folders(self, folder: str, before: Layout | None) -> list[Folder]:
+        """A data folder and those below, as they are to be made; [] where the controller has none."""
+        found = []
+        for path, below, _names in os.walk(os.path.join(self._top, folder)):
+            below[:] = sorted(name for name in below if not os.path.islink(os.path.join(path, name)))
+            name = os.path.relpath(path, self._top)
+            over, owner = deepest(self._parts.mounts, name), self._owner(name, folder)
+            if over and over.writable and owner and not self._is_theirs(name, owner, before):
+                found.append(Folder(name, owner))
+        return found
+
+    def _is_theirs(self, name: str, owner: Owner, before: Layout | None) -> bool:
+        """Whether the host has the folder as it should be, or as somebody made it: an earlier deploy, or a person."""
+        try:
+            there = os.lstat(os.path.join(self._directory, name))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        is_known = before is not None and name in before.data
+        has = Owner(there.st_uid, there.st_gid, stat.S_IMODE(there.st_mode))
+        return is_known or has == owner or not stat.S_ISDIR(there.st_mode) or there.st_uid != os.geteuid()
+
+    def missing(self, name: str, service: str) -> str:
+        """What is said of a folder that is nowhere."""
+        made = "Docker creates an empty folder there, owned by root"
+        said = f"service {service} mounts {name}, which does not exist: {made}"
+        user = self._users.get(service)
+        if user is None or user.uid == 0:
+            return said
+        path = os.path.join(self._directory, name)
+        command = f"mkdir -p {path} && chown {user.ids} {path}"
+        return f"{said}. {service} runs as {user.ids} and cannot write there. Fix, on the host: {command}"
+
+    def notes(self, copied: Sequence[str], folders: Sequence[Folder]) -> list[str]:
+        """What is said of each data folder: those that are copied, and those that are empty."""
+        owners = {one.name: one.owner for one in folders}
+        tops = {one.name for one in self._parts.mounts}
+        said = []
+        for name in sorted({*copied, *(one for one in owners if one in tops)}):
+            owner = owners.get(name)
+            whose = f", for {owner.ids} with mode {owner.mode:04o}" if owner else ""
+            first = f"{name} is data: it is copied now{whose}, as this host has none, and not again"
+            if name not in copied:
+                first = f"{name} is data, and empty: an empty folder is made now{whose}"
+            path = os.path.join(self._directory, name)
+            why = data_owners.problem(owner, *self._writer(name), path) if owner else ""
+            said.append(f"{first}. {why}" if why else first)
+        return said
 
 
 def _targets(top: str, named: Iterable[str], content: Content) -> dict[str, str]:
@@ -303,16 +406,23 @@ class Moved(Exception):
     """A file changed after it was judged. The message names it."""
 
 
-def replace(directory: str, changes: Sequence[Change], texts: Mapping[str, bytes], removed: Sequence[str]) -> None:
+def replace(
+    directory: str,
+    changes: Sequence[Change],
+    texts: Mapping[str, bytes],
+    removed: Sequence[str],
+    folders: Sequence[Folder] = (),
+) -> list[str]:
     """Write files below ``directory``, and remove others: all of it, or nothing.
 
     Every content is on the disk before the first file is replaced: a full disk changes nothing.
 
     :arg texts: {name: content} of what is not staged; mode 0644, or that of the file there.
+    :returns: a note for each folder of data that this file system does not give to its owner.
     :raises OSError, Moved: nothing has changed.
     """
-    if not (changes or texts or removed):
-        return
+    if not (changes or texts or removed or folders):
+        return []
     os.makedirs(directory, mode=0o755, exist_ok=True)
     for stale in glob.glob(os.path.join(glob.escape(directory), f"{_SCRATCH}*")):
         # Of a run that was killed: a run that goes on holds the lock of the app.
@@ -320,7 +430,11 @@ def replace(directory: str, changes: Sequence[Change], texts: Mapping[str, bytes
     scratch = os.path.join(directory, f"{_SCRATCH}{secrets.token_hex(6)}")
     os.mkdir(scratch, 0o700)
     undo: list[Callable[[], None]] = []
+    notes = []
     try:
+        # First: its files are never in a folder that all may read.
+        for folder in folders:
+            notes += _make_folder(os.path.join(directory, folder.name), folder.owner, undo)
         ready = []
         for number, change in enumerate(changes):
             ready.append((_prepared(scratch, number, change, directory), change.target))
@@ -340,6 +454,29 @@ def replace(directory: str, changes: Sequence[Change], texts: Mapping[str, bytes
         shutil.rmtree(scratch, ignore_errors=True)
     for name in removed:
         project_files.remove(directory, name)
+    return notes
+
+
+def _make_folder(path: str, owner: Owner, undo: list[Callable[[], None]]) -> list[str]:
+    """Make a folder with its owner and mode; [the note, when the file system knows no owners]."""
+    for there, kept in project_files.make_room(os.path.join(path, "file")) if not os.path.isdir(path) else []:
+        undo.append(functools.partial(os.rename, kept, there))
+    before = os.stat(path)
+    undo.append(functools.partial(os.chmod, path, stat.S_IMODE(before.st_mode)))
+    refused = _give(path, owner)
+    if not refused:
+        undo.append(functools.partial(os.chown, path, before.st_uid, before.st_gid))
+    os.chmod(path, owner.mode)
+    return [f"{path} could not be given to {owner.ids}. Fix, on the host: chown -R {owner.ids} {path}"] * refused
+
+
+def _give(path: str | int, owner: Owner) -> bool:
+    """Whether the file system refuses an owner: some that come over a network keep their own."""
+    try:
+        os.chown(path, owner.uid, owner.gid)
+    except PermissionError:
+        return True
+    return False
 
 
 def _sync(paths: Sequence[str]) -> None:
@@ -361,6 +498,8 @@ def _prepared(scratch: str, number: int, change: Change, directory: str) -> str:
         with open(change.source, "rb") as given, open(path, "xb", opener=_narrow) as stream:
             own(stream.fileno(), os.path.join(directory, change.target))
             shutil.copyfileobj(given, stream, 1 << 20)
+            if change.owner:
+                _give(stream.fileno(), change.owner)
             os.fchmod(stream.fileno(), change.mode)
     if mark(path) != change.mark:
         raise Moved(

@@ -83,6 +83,19 @@ def decide(
                 one["because"] = f"{one['role']} would also change {kept['object']}, which must not be corrected"
 
 
+def without_policy(findings: Iterable[Finding], policies: Mapping[str, Sequence[PolicyEntry]]) -> list[str]:
+    """Why a correction that was asked for corrects nothing on a host: its policy lets it correct nothing."""
+    drifted = dict.fromkeys(one["host"] for one in findings if one["decision"] == "report")
+    said = []
+    for host in drifted:
+        policy = policies.get(host, ())
+        if not any(entry["do"] == "correct" for entry in policy):
+            why = "drift_policy has no entry with `do: correct`" if policy else "drift_policy is not set"
+            fix = 'write e.g. drift_policy: [{role: "*", do: correct}] into the inventory (docs/guides/drift.md)'
+            said.append(f"{host}: nothing was corrected: {why}. Fix: {fix}")
+    return said
+
+
 def of_the_app(one: Finding) -> bool:
     """Whether a finding is about something that a deploy changes."""
     return one["role"] in ("app_env", "compose_app") and one["what"] not in BY_HAND

@@ -12,6 +12,7 @@ import fnmatch
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple, TypedDict
 
 from ..compose import project_parts
@@ -19,6 +20,7 @@ from ..core.fingerprint import fingerprint
 from ..core.redact import hide_passwords
 from ..core.versions import is_older
 from ..docker.project_layout import is_left_out
+from . import shortened
 from .host_facts import ContainerFacts, DesiredService, HostFacts, Login, ReportedFacts
 
 Event = Mapping[str, Any]
@@ -195,16 +197,29 @@ def _diff(diff: Mapping[str, Any], result: Result) -> Iterator[Difference]:
     elif not new:
         yield _one(path, "content", fingerprint(old), GONE)
     else:
-        yield _one(path, "content", *(_lines(one, other) for one, other in ((old, new), (new, old))))
+        yield _one(path, "content", *_contents(old, new))
 
 
-def _lines(text: str, other: str) -> str:
-    """The lines that the other text does not have; the fingerprint alone when only their order differs."""
+def _contents(old: str, new: str) -> tuple[str, str]:
+    """The lines that only one of two texts has, side by side: each line is cut where the other's differs."""
+    sides = _own_lines(old, new), _own_lines(new, old)
+    pairs = [shortened.pair(one, other, WIDTH) for one, other in zip_longest(*sides, fillvalue="")][:SHOWN]
+    before = [is_ for is_, _should in pairs[: len(sides[0])]]
+    after = [should for _is, should in pairs[: len(sides[1])]]
+    return _joined(before, len(sides[0]), old), _joined(after, len(sides[1]), new)
+
+
+def _own_lines(text: str, other: str) -> list[str]:
+    """The lines that the other text does not have, without secrets."""
     known = set(other.splitlines())
     own = [line.strip() for line in text.splitlines() if line not in known and line.strip()]
-    more = [f"and {len(own) - SHOWN} more lines"] if len(own) > SHOWN else []
-    shown = [masked(_WORDED.sub(_hide_second, line))[:WIDTH] for line in own[:SHOWN]] + more
-    return " | ".join(shown) if shown else f"{fingerprint(text)}, nothing added"
+    return [masked(_WORDED.sub(_hide_second, line)) for line in own]
+
+
+def _joined(shown: Sequence[str], count: int, text: str) -> str:
+    """The lines on one; the fingerprint alone when only their order differs."""
+    more = [f"and {count - SHOWN} more lines"] if count > SHOWN else []
+    return " | ".join([*shown, *more]) if shown else f"{fingerprint(text)}, nothing added"
 
 
 def _env(result: Result) -> Iterator[Difference]:

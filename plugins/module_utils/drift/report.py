@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypedDict
 
 from ..core.clock import iso
+from . import shortened
 from .findings import Finding, Trouble
 from .store import CheckedHost, PastCheck
 
@@ -84,11 +85,6 @@ def _counts(findings: Iterable[Finding]) -> dict[str, int]:
     return counts
 
 
-def _cut(text: object, width: int = LONGEST) -> str:
-    line = " ".join(str(text).split())
-    return line if len(line) <= width else f"{line[: width - 1]}…"
-
-
 _COLUMNS = ("HOST", "SEVERITY", "ROLE", "OBJECT", "IS", "SHOULD BE", "SINCE", "DECISION")
 
 
@@ -98,9 +94,15 @@ def _row(one: Finding) -> tuple[str, ...]:
     return one["host"], one["severity"], one["role"], name, one["is"], one["should"], since, one["decision"]
 
 
+def _short_row(one: Finding) -> tuple[str, ...]:
+    host, severity, role, name, is_, should, since, decision = (" ".join(cell.split()) for cell in _row(one))
+    start = [shortened.cut(cell, LONGEST) for cell in (host, severity, role, name)]
+    return (*start, *shortened.pair(is_, should, LONGEST), since, decision)
+
+
 def screen(report: Report, where: str = "") -> str:
     """Return what a person reads on the screen; `where` is the path of the Markdown file."""
-    rows = [_COLUMNS, *(tuple(_cut(cell) for cell in _row(one)) for one in report["findings"])]
+    rows = [_COLUMNS, *(_short_row(one) for one in report["findings"])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = [headline(report)]
     if report["findings"]:

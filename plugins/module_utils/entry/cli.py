@@ -250,6 +250,7 @@ def _backup(given: argparse.Namespace, root: str) -> int:
     from ..backup import config as backup_config
     from ..backup import create as backup_create
     from ..backup import restore
+    from ..backup import sets as backup_sets
     from ..backup import verify as backup_verify
 
     config, clock = backup_config.load(name_of(given, root), root), Clock()
@@ -257,8 +258,9 @@ def _backup(given: argparse.Namespace, root: str) -> int:
         if given.what == "verify":
             backup_verify.verify(config, _say, clock)
         elif given.what == "list":
-            for one in backup_create.list_sets(config):
-                print(f"{one.id}  {one.why}")
+            done = state.read_backup(config.paths.backup)["last_verified"]
+            for line in backup_sets.listed(backup_create.list_sets(config), done["set"] if done else ""):
+                print(line)
         elif given.what == "settle":
             with backup_create.alone(config, "settle", SETTLE_SECONDS if given.wait else 0.0):
                 killed = backup_create.killed(os.environ.get("SERVICE_RESULT", ""))

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption, Instance
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt.run import Place
 
 
@@ -61,10 +61,17 @@ def failed(now: Adoption | None, found: Adoption, where: Place) -> str:
     )
     if now is None:
         return f"{found['app']} was not taken over, and the host could not be asked what runs now. {fix}."
-    running = [one for one in now["instances"] if one["state"] == "running"]
+    wanted = [one for one in now["instances"] if not _has_ended(one, found)]
+    running = [one for one in wanted if one["state"] == "running"]
     origin = now["directory"] if now["stage"] in ("serves", "done") else _origin(now, found)
-    states = f"{len(running)} of {len(now['instances'])} containers run, from {origin}"
+    states = f"{len(running)} of {len(wanted)} containers run, from {origin}"
     return f"{found['app']} was not taken over completely. Now {states}. {fix}."
+
+
+def _has_ended(one: Instance, found: Adoption) -> bool:
+    """Whether a container runs once, as for a migration: it had ended before, too. A server ran then."""
+    before = [then["state"] for then in found["instances"] if then["service"] == one["service"]]
+    return one["state"] == "exited" and one["exit_code"] == 0 and "exited" in before
 
 
 def _origin(now: Adoption, found: Adoption) -> str:

@@ -67,12 +67,16 @@ class Published(NamedTuple):
 
 
 class Mounted(NamedTuple):
-    """A path of the project that services may write to: how many files are there now, and their bytes."""
+    """A path of the project that services may write to: how many files are there now, and their bytes.
+
+    `owner`: UID:GID of the path, "" where there is none.
+    """
 
     name: str
     services: Sequence[str]
     files: int
     size: int
+    owner: str = ""
 
 
 class Project(NamedTuple):

@@ -24,7 +24,7 @@ def find(folder: str, services: Mapping[str, Spec], values: Mapping[str, str]) -
         # Of two mounts at one place, the later file's holds.
         by_target = {_target(item): item for item in spec.get("volumes") or []}
         for item in by_target.values():
-            source = posixpath.normpath(dotenv.resolved(_writable(item), values) or "/")
+            source = posixpath.normpath(dotenv.resolved(writable(item), values) or "/")
             if not source.startswith(("/", "..")):
                 readers.setdefault(source, []).append(service)
     return [_measured(folder, name, tuple(dict.fromkeys(named))) for name, named in readers.items()]
@@ -37,7 +37,7 @@ def _target(item: object) -> str:
     return (rest.partition(":")[0] or source).rstrip("/")
 
 
-def _writable(item: object) -> str:
+def writable(item: object) -> str:
     """The source of a bind mount that is relative and writable; "" for every other mount."""
     if isinstance(item, Mapping):
         is_data = item.get("type") == "bind" and not item.get("read_only")
@@ -49,14 +49,23 @@ def _writable(item: object) -> str:
 
 def _measured(folder: str, name: str, services: Sequence[str]) -> Mounted:
     path = os.path.join(folder, name)
+    owner = _owner(path)
     if os.path.isfile(path):
-        return Mounted(name, services, 1, os.path.getsize(path))
+        return Mounted(name, services, 1, os.path.getsize(path), owner)
     files, size = 0, 0
     for found in _sizes(path):
         files, size = files + 1, size + found
         if files == _MOST_FILES:
             break
-    return Mounted(name, services, files, size)
+    return Mounted(name, services, files, size, owner)
+
+
+def _owner(path: str) -> str:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ""
+    return f"{found.st_uid}:{found.st_gid}"
 
 
 def _sizes(path: str) -> Iterator[int]:
@@ -76,6 +85,8 @@ def _sentence(one: Mounted) -> str:
     shown = "The project's folder" if one.name == "." else one.name
     verb = "writes" if len(one.services) == 1 else "write"
     who = f"{shown} is data, as {', '.join(one.services)} {verb} to it"
+    if not one.files and one.owner:
+        return f"{who}. It is empty here, so the server gets an empty folder, for the same owner ({one.owner})."
     if not one.files:
         return f"{who}. There is none here, so the server gets an empty folder, owned by root."
     leave = f"To copy nothing, add /{one.name} to compose_app_exclude in app.yml. "
@@ -83,6 +94,7 @@ def _sentence(one: Mounted) -> str:
     size = str(bytes_to_human(one.size))
     count = "its file" if one.files == 1 else f"its {one.files}{'+' if one.files == _MOST_FILES else ''} files"
     return (
-        f"{who}. The first deploy copies {count} ({size}) to the server. Later ones keep the server's, and stop when "
+        f"{who}. The first deploy copies {count} ({size}) to the server, for the same owner "
+        f"({one.owner}). Later ones keep the server's, and stop when "
         f"the two differ. {leave}If it is configuration, write `:ro` behind its mount in the compose file."
     )

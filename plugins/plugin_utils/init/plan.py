@@ -135,6 +135,14 @@ def known_services(texts: Mapping[str, str], guessed: Guessed) -> list[str]:
     return [*seen, *merge.names(texts.get(CHECKS, ""), "selfheal_checks")]
 
 
+def checks(plan: Plan, texts: Mapping[str, str], guessed: Guessed) -> int:
+    """How many checks the inventory has, once the plan is carried out; a guess where they are in another file."""
+    after = {**texts, **{file.path: file.after for file in plan.files}}
+    if CHECKS in after:
+        return len(merge.names(after[CHECKS], "selfheal_checks"))
+    return len(guessed.checks)
+
+
 def _known(wanted: Wanted, texts: Mapping[str, str], cipher: Cipher) -> _Known:
     vault = texts.get(VAULT)
     is_open = vault is not None and cipher.can_decrypt(vault)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.compose import adopted_mounts
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppError, app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.files import NoFile, read_small
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project_layout
@@ -87,8 +88,25 @@ def _project(location: _Location, source: project_source.Project, app: str) -> P
         env_files=env_files,
         readers={path: sorted(named) for path, (named, _required) in readers.items()},
         literal=_literal(location.folder, source),
-        mounted=mounts.find(location.folder, merged, values),
+        mounted=mounts.find(location.folder, _with_adopted(location.folder, source, merged), values),
     )
+
+
+def _with_adopted(folder: str, source: project_source.Project, merged: Mapping[str, Spec]) -> Mapping[str, Spec]:
+    """The services with the mounts of what adopt has left where it is on the server: Compose alone does not find it."""
+    name = posixpath.join(posixpath.dirname(source.files[0]), adopted_mounts.FILE)
+    if name in source.files or not _is_adopted(os.path.join(folder, name)):
+        return merged
+    both = project_source.read(folder, [*source.files, name])
+    return compose.merge(both.documents, both.files)
+
+
+def _is_adopted(path: str) -> bool:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.readline().startswith(adopted_mounts.MARK)
+    except (FileNotFoundError, UnicodeDecodeError):
+        return False
 
 
 def _placed(error: InitError, folder: str, source: project_source.Project) -> InitError:

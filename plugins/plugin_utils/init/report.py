@@ -21,18 +21,23 @@ _WIDTH = 100
 
 
 class Command(NamedTuple):
-    """How init was called: its playbook, and the options that give the vault's password."""
+    """How init was called: its playbook, and the options that give the vault's password.
+
+    `front`: the path of `selfheal`. Outside its folder, a clone's playbook finds its modules with that alone.
+    """
 
     playbook: str
     vault_options: Sequence[str]
+    front: str = ""
 
     def text(self, name: str, shown: str, has_password_file: bool) -> str:
         """The command of another playbook of this collection, for the inventory in the folder `shown`."""
+        password = self._password(shown, has_password_file)
+        if self.front:
+            return shlex.join([self.front, name, f"{shown}/{HOSTS}", *password])
         playbook = f"{self.playbook.removesuffix('.yml').removesuffix('init')}{name}"
         playbook += ".yml" if self.playbook.endswith(".yml") else ""
-        return shlex.join(
-            ["ansible-playbook", playbook, "-i", f"{shown}/{HOSTS}", *self._password(shown, has_password_file)]
-        )
+        return shlex.join(["ansible-playbook", playbook, "-i", f"{shown}/{HOSTS}", *password])
 
     def edit(self, shown: str, has_password_file: bool) -> str:
         """The command that opens the vault."""
@@ -56,10 +61,20 @@ class Report(NamedTuple):
 
 
 def report(
-    project: Project, guessed: Guessed, target: Target, plan: Plan, flaws: Sequence[Flaw], command: Command, check: bool
+    project: Project,
+    guessed: Guessed,
+    target: Target,
+    plan: Plan,
+    flaws: Sequence[Flaw],
+    command: Command,
+    check: bool,
+    checks: int,
 ) -> Report:
-    """The report, in lines that can be pasted."""
-    written = [*_written(plan, target, check), _content(project, guessed)]
+    """The report, in lines that can be pasted.
+
+    :arg checks: how many the inventory has then.
+    """
+    written = [*_written(plan, target, check), _content(project, guessed, checks)]
     to_do = _to_do(target, plan, flaws, command)
     lines = [*written, ""]
     if guessed.left:
@@ -100,12 +115,12 @@ def _named(head: str, paths: Sequence[str]) -> list[str]:
     return [head, *(f"  {line}" for line in listed)]
 
 
-def _content(project: Project, guessed: Guessed) -> str:
+def _content(project: Project, guessed: Guessed, checks: int) -> str:
     secret = sum(one.in_vault for one in guessed.variables)
     counts = [
         _count(len(project.services), "service"),
         f"{_count(len(guessed.variables), 'variable')} ({secret} in the vault)",
-        _count(len(guessed.checks), "check"),
+        _count(checks, "check"),
     ]
     return f"App {project.app}: {', '.join(counts)}."
 

@@ -110,7 +110,9 @@ def run(
         folder=path,
         files=[file.path for file in planned.files],
         missing=_names(flaws),
-        report=report(project, guessed, target, planned, flaws, request.command, check),
+        report=report(
+            project, guessed, target, planned, flaws, request.command, check, planning.checks(planned, texts, guessed)
+        ),
         diff=[_diff(target, file) for file in planned.files],
         has_password_file=has_file,
     )

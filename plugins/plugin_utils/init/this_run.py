@@ -21,11 +21,12 @@ _CONNECTION = (
 )
 
 
-def command(arguments: Mapping[str, object], name: str) -> Command:
+def command(arguments: Mapping[str, object], name: str, here: str) -> Command:
     """How init would be called in the same way.
 
     :arg arguments: Ansible's `context.CLIARGS`.
     :arg name: the playbook that was called.
+    :arg here: the folder of this run.
     """
     playbooks = cast(Iterable[str], arguments.get("args") or ())
     called = next((one for one in playbooks if one.endswith((name, f"{name}.yml"))), f"christmas.selfheal.{name}")
@@ -36,7 +37,21 @@ def command(arguments: Mapping[str, object], name: str) -> Command:
     identities = cast(Iterable[str], arguments.get("vault_ids") or ())
     options += [word for one in identities if "@" in one for word in ("--vault-id", one)]
     options += ["--ask-vault-pass"] if arguments.get("ask_vault_pass") else []
-    return Command(playbook, options)
+    return Command(playbook, options, _front(called, here))
+
+
+def _front(called: str, here: str) -> str:
+    """The path of `selfheal` next to the playbooks; "" in its own folder, where the clone's ansible.cfg is in force."""
+    if not called.endswith(".yml"):
+        return ""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(os.path.join(here, called))))
+    script = os.path.join(root, "selfheal")
+    if root == os.path.abspath(here) or not os.path.isfile(script):
+        return ""
+    if os.path.isabs(called):
+        return script
+    path = os.path.relpath(script, here)
+    return path if os.sep in path else f"./{path}"
 
 
 def connection(arguments: Mapping[str, object]) -> list[tuple[str, object]]:

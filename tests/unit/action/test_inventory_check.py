@@ -157,6 +157,7 @@ RUNS: list[tuple[str, dict[str, Any], list[str], int, str]] = [
     ("--limit leaves no host", PART, ["--limit", "db1"], 2, "--limit leaves none of them"),
     ("the variable is set in the inventory", SET, [], 2, "it chooses the hosts of a play"),
     ("an address of an example", UNEDITED, ["--tags", "compose_app"], 2, "192.0.2.1 is an address for documentation"),
+    ("an option with a typing error", PART, ["-e", "selfheal_host=web"], 2, "Did you mean selfheal_hosts?"),
     ("an address on the command line", UNEDITED, ["-e", json.dumps({"ansible_host": OWN})], 0, ""),
 ]
 
@@ -175,3 +176,13 @@ def test_a_refused_run_connects_to_no_host(tmp_path: Path, playbook: str, code: 
     assert check(tmp_path, UNEDITED, *words, playbook=playbook)[::2] == (code, False)
     if playbook == "site.yml":
         assert check(tmp_path, PART, *words, "-e", "selfheal_app=shop", playbook=playbook)[::2] == (4, True)
+
+
+TYPOS = [("adopt.yml", "adopt=web1:/srv/shop adopt_dryrun=true"), ("init.yml", "from=/x selfheal_ap=shop")]
+
+
+@pytest.mark.parametrize(("playbook", "given"), TYPOS, ids=[row[0] for row in TYPOS])
+def test_adopt_and_init_refuse_an_option_with_a_typing_error(tmp_path: Path, playbook: str, given: str) -> None:
+    code, said, connected = check(tmp_path, PART, "-e", given, playbook=playbook)
+    assert (code, connected) == (2, False), said
+    assert "Did you mean" in said

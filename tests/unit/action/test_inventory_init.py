@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -103,6 +104,40 @@ def test_a_second_run_changes_nothing_and_check_mode_writes_nothing(here: Path) 
     code, said = play(here, INIT, "-e", "from=.", "--diff")
     assert "changed=0" in said
     assert "Nothing is new: deploy stays as it is." in said
+
+
+# id, the folder that the user is in, the command before its options, what the next commands begin with
+WAYS: list[tuple[str, str, list[str], str]] = [
+    ("in the clone", "clone", ["ansible-playbook", "playbooks/init.yml"], "ansible-playbook playbooks/"),
+    ("the front door in the clone", "clone", ["./selfheal", "init"], "ansible-playbook playbooks/"),
+    ("the front door in the project", "project", [f"{REPOSITORY}/selfheal", "init"], f"{REPOSITORY}/selfheal "),
+    ("installed", "project", ["ansible-playbook", "christmas.selfheal.init"], "ansible-playbook christmas.selfheal."),
+]
+
+
+@pytest.mark.parametrize(("place", "words", "begin"), [row[1:] for row in WAYS], ids=[row[0] for row in WAYS])
+def test_the_next_commands_run_where_they_are_shown(here: Path, place: str, words: list[str], begin: str) -> None:
+    """As they are pasted: in the same folder, with nothing in the environment but an installed collection."""
+    put(here, {"compose.yaml": "services: {web: {image: 'nginx:1'}}\n", ".env": f"A_TOKEN={SIGN}9xT\n"})
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    kept["PATH"] = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    if words[-1] == INIT:
+        kept["ANSIBLE_COLLECTIONS_PATH"] = str(REPOSITORY / ".venv/collections")
+    folder = REPOSITORY if place == "clone" else here
+
+    def run(*argv: str) -> str:
+        ended = subprocess.run(argv, cwd=folder, env=kept, text=True, capture_output=True, check=False)
+        assert ended.returncode == 0, (argv, ended.stdout + ended.stderr)
+        return ended.stdout
+
+    said = run(*words, "-e", f"from={here}", "-e", "host=10.0.0.5")
+    shown = said.partition("Next, ")[2].splitlines()[1:3]
+    assert [line.startswith(f"  {begin}{name}") for line, name in zip(shown, ("validate", "site"), strict=True)] == [
+        True,
+        True,
+    ]
+    for line in shown:
+        assert "playbook: " in run(*shlex.split(line), "--syntax-check")
 
 
 def test_from_a_clone(here: Path) -> None:

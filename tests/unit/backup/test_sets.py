@@ -904,3 +904,25 @@ def test_the_app_is_locked_after_a_killed_restore(tmp_path: Path) -> None:
         pass
     with locks.hold_lock(str(lock), 0.0, "settle shop"):
         pass
+
+
+def test_the_list_has_sizes_where_restic_says_them_and_the_verified_one() -> None:
+    def snapshot(identity: str, part: str, size: int | None) -> backup_sets.Snapshot:
+        made: backup_sets.Snapshot = {
+            "id": part,
+            "time": "1",
+            "tags": backup_sets.tags("a", "h", identity, "hand", part),
+        }
+        if size is not None:
+            made["summary"] = {"total_bytes_processed": size}
+        return made
+
+    old, new = "20261125T020000Z", "20261126T020000Z"
+    rows = [snapshot(new, "app", 3 << 20), snapshot(new, backup_sets.MANIFEST, 1 << 19)]
+    rows += [snapshot(old, "app", 5), snapshot(old, backup_sets.MANIFEST, None)]
+    found = backup_sets.read_sets(rows)
+    assert [one.bytes for one in found] == [None, (3 << 20) + (1 << 19)]
+    assert backup_sets.listed(found, old) == [
+        f"{old}  hand                    verified (the last one that was)",
+        f"{new}  hand           3.5 MiB",
+    ]

@@ -701,6 +701,8 @@ def test_the_command_makes_lists_verifies_and_restores_backups(world: World, con
     assert command("backup", "list") == (outcome.GOOD, f"{made.id}  schedule\n", "")
     code, text_, _unused = command("backup", "verify")
     assert (code, "selfheal: verified: volume files: checksums of its files" in text_) == (outcome.GOOD, True)
+    code, text_, _unused = command("backup", "list")
+    assert text_.split() == [made.id, "schedule", "verified", "(the", "last", "one", "that", "was)"]
     world.rows().write_text("9\n", encoding="utf-8")
     code, text_, _unused = command("restore", "--what", "database:shop", "--check")
     assert text_.startswith(f"database:shop would be that of backup {made.id}")

@@ -25,6 +25,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.docker import v
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
 from ansible_collections.christmas.selfheal.plugins.modules import compose_files
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import project_owners, project_source
 
 COMPOSE = "# mine\nservices:\n  backend:\n    image: shop:1  \n"
 INFO = {
@@ -135,6 +136,28 @@ def test_the_promoted_files_survive_a_killed_promotion(run: Run, fake: Engine, t
     fake.asked.clear()
     assert run(compose=None)["changed"]
     assert (tmp_path / "app/compose.yaml").read_text() == COMPOSE
+
+
+def test_the_owners_that_the_controller_reads_arrive_once(run: Run, fake: Engine, tmp_path: Path) -> None:
+    with_env(tmp_path)
+    source = tmp_path / "source"
+    (source / "combs").mkdir(parents=True)
+    (source / "combs").chmod(0o750)
+    (source / "compose.yaml").write_text("services: {web: {image: x, volumes: ['./combs:/c']}}\n")
+    # Of another user than the one who deploys, so it stays.
+    read = project_owners.read(str(source), project_source.read(str(source)).documents, [], os.geteuid() + 1)
+    incoming = tmp_path / "root/var/lib/selfheal/shop/incoming/project"
+    (incoming / "combs").mkdir(parents=True, mode=0o700)
+    bind = {"type": "bind", "source": str(incoming / "combs"), "target": "/c"}
+    compose = json.dumps({"services": {"web": {"image": "x", "volumes": [bind], "user": "4711"}}})
+    given = {"compose": compose, "owners": json.loads(json.dumps(read))}
+    assert "combs" in run(**given, **CHECK)["files"]
+    assert not (tmp_path / "app/combs").exists()
+    done = run(**given)
+    assert (tmp_path / "app/combs").stat().st_mode & 0o777 == 0o750
+    assert any("combs is data, and empty" in note and "chown -R 4711 " in note for note in done["notes"])
+    assert run(**given)["changed"] is False
+    assert "leave it out" in run(**{**given, "owners": {"paths": 1}})["msg"]
 
 
 def test_both_are_written_once(run: Run, fake: Engine, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose import project_files, project_parts
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.project_parts import EnvFile, Mount, Parts
-from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import staged_project
-from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.staged_project import Change, Verdict
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import data_owners, staged_project
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.data_owners import Owner, Owners, User
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.staged_project import Change, Verdict, Writers
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project_layout
 
 
@@ -30,6 +31,7 @@ class Host:
         self.configuration: list[str] = []
         self.exclude: list[str] = []
         self.now = 1000
+        self.writers = Writers()
         self.write("compose.yaml", "services: {}\n")
 
     def write(self, name: str, text: str, mode: int = 0o644, top: Path | None = None) -> None:
@@ -59,6 +61,7 @@ class Host:
             lambda name: project_layout.is_left_out(name, self.exclude),
             self.now,
             staged_project.read_copied(self.copied),
+            self.writers,
         )
 
     def deploy(self) -> Verdict:
@@ -67,7 +70,7 @@ class Host:
         text = project_layout.first_line(verdict.layout).encode()
         texts = {project_layout.HARDENED_FILE: text}
         staged_project.record_copied(self.copied, str(self.app), verdict)
-        staged_project.replace(str(self.app), verdict.changes, texts, verdict.removed)
+        staged_project.replace(str(self.app), verdict.changes, texts, verdict.removed, verdict.folders)
         return verdict
 
     def there(self) -> dict[str, tuple[str, int]]:
@@ -500,3 +503,113 @@ def test_a_layout_is_what_a_release_records(host: Host) -> None:
     host.write("nginx.conf", "x")
     verdict = host.deploy()
     assert project_layout.recorded(str(host.app)) == verdict.layout
+
+
+# --- whom data belongs to ---------------------------------------------------------------------------------------------
+
+ME = os.geteuid()
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """{path or "file": UID:GID} that the kernel was asked to give."""
+    found: dict[str, str] = {}
+
+    def chown(path: Any, uid: int, gid: int) -> None:
+        found[path if isinstance(path, str) else os.readlink(f"/proc/self/fd/{path}").rpartition("/")[2]] = (
+            f"{uid}:{gid}"
+        )
+
+    monkeypatch.setattr(os, "chown", chown)
+    return found
+
+
+def owned(host: Host, **paths: tuple[int, int, int]) -> None:
+    host.writers = Writers(Owners(ME, {name: Owner(*ids) for name, ids in paths.items()}))
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_data_keeps_its_owner_and_mode_and_sources_do_not(host: Host, given: dict[str, str]) -> None:
+    host.mounts("combs", writable=True)
+    host.write("combs/a/b.txt", "honey", 0o660)
+    host.write("app/main.py", "")
+    (host.top / "combs/empty").mkdir(mode=0o700)
+    owned(host, combs=(1200, 1201, 0o750))
+    verdict = host.deploy()
+    ours = {os.path.relpath(name, host.app): ids for name, ids in given.items() if name.startswith("/")}
+    assert ours == dict.fromkeys(("combs", "combs/a", "combs/empty"), "1200:1201")
+    assert [one.owner for one in verdict.changes if one.target == "combs/a/b.txt"] == [Owner(1200, 1201, 0o750)]
+    assert [one.owner for one in verdict.changes if not one.target.startswith("combs/")] == [None, None]
+    # One file and three folders, and no more.
+    assert len(given) == 4
+    assert [mode(host.app / name) for name in ("combs", "combs/a", "combs/a/b.txt")] == [0o750, 0o750, 0o660]
+    assert any("combs is data: it is copied now, for 1200:1201 with mode 0750" in note for note in verdict.notes)
+
+
+def test_an_empty_folder_gets_there_with_its_mode_once(host: Host, given: dict[str, str]) -> None:
+    host.mounts("combs", writable=True)
+    (host.top / "combs").mkdir()
+    owned(host, combs=(1200, 1200, 0o750))
+    assert any("combs is data, and empty" in note for note in host.deploy().notes)
+    assert (mode(host.app / "combs"), list(given.values())) == (0o750, ["1200:1200"])
+    # The app may have changed it since.
+    (host.app / "combs").chmod(0o700)
+    assert host.judge().folders == []
+
+
+def test_the_host_keeps_a_folder_that_a_person_made(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.mounts("combs", writable=True)
+    (host.top / "combs").mkdir()
+    (host.app / "combs").mkdir()
+    owned(host, combs=(1200, 1200, 0o750))
+    assert [one.name for one in host.judge().folders] == ["combs"]
+    monkeypatch.setattr(os, "geteuid", lambda: ME + 1)
+    assert host.judge().folders == []
+
+
+# id, owner on the controller, the service's user, owner on the host, what is said
+USERS: list[tuple[str, tuple[int, int, int], User | None, str, str]] = [
+    ("it is the deployer's", (ME, 5, 0o755), User(1200, 1300), "1200:1300", ""),
+    ("it is the deployer's, group unknown", (ME, 5, 0o755), User(1200, None), "1200:5", ""),
+    ("another one was chosen", (77, 77, 0o755), User(1200, 1200), "77:77", "chown -R 1200:1200 "),
+    ("its group may write", (77, 1200, 0o775), User(1200, 1200), "77:1200", ""),
+    ("all may write", (77, 77, 0o777), User(1200, 1200), "77:77", ""),
+    ("the image knows the user", (77, 77, 0o755), None, "77:77", ""),
+    ("root's, and the image knows the user", (0, 0, 0o755), None, "0:0", "chown -R UID:GID "),
+]
+
+
+@pytest.mark.parametrize(("local", "user", "ids", "said"), [row[1:] for row in USERS], ids=[row[0] for row in USERS])
+def test_the_user_of_the_service(
+    host: Host, local: tuple[int, int, int], user: User | None, ids: str, said: str
+) -> None:
+    host.mounts("combs", writable=True)
+    host.write("combs/a", "1")
+    host.writers = Writers(Owners(ME, {"combs": Owner(*local)}), {"web": user} if user else {})
+    verdict = host.judge()
+    assert {one.owner.ids for one in verdict.folders} == {ids}
+    assert ("chown -R" in verdict.notes[0], said in verdict.notes[0]) == (bool(said), True)
+
+
+def test_a_file_system_that_knows_no_owners_is_named_with_the_command(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_given: object) -> None:
+        raise PermissionError
+
+    host.mounts("combs", writable=True)
+    host.write("combs/a", "1")
+    owned(host, combs=(1200, 1200, 0o750))
+    verdict = host.judge()
+    monkeypatch.setattr(os, "chown", refuse)
+    notes = staged_project.replace(str(host.app), verdict.changes, {}, [], verdict.folders)
+    assert [note for note in notes if f"chown -R 1200:1200 {host.app}/combs" in note] == notes != []
+
+
+def test_a_missing_folder_names_the_user_and_the_command(host: Host) -> None:
+    host.mounts("combs", writable=True)
+    host.writers = Writers(None, data_owners.users({"web": {"user": "1200"}}, {}))
+    assert [note for note in host.judge().notes if f"chown 1200 {host.app}/combs" in note]

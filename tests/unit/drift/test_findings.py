@@ -69,6 +69,7 @@ def test_both_ends_of_the_range_show_the_same() -> None:
 # --- single results ---
 
 
+LONG = "# selfheal: " + "folder, " * 40
 RESULTS: list[tuple[str, dict[str, Any], list[tuple[str, str, str, str]]]] = [
     (
         "attributes",
@@ -90,6 +91,16 @@ RESULTS: list[tuple[str, dict[str, Any], list[tuple[str, str, str, str]]]] = [
             }
         ),
         [("/etc/x", "content", "not there", "sha256:87428fc52280")],
+    ),
+    (
+        "a long line, alike at its beginning",
+        event(
+            {
+                "changed": True,
+                "diff": [{"before": f"{LONG}old\n", "after": f"{LONG}new\n", "after_header": "/etc/x"}],
+            }
+        ),
+        [("/etc/x", "content", f"…{LONG[-12:]}old", f"…{LONG[-12:]}new")],
     ),
     (
         "the same text, another mode",

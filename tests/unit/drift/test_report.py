@@ -70,6 +70,13 @@ def test_the_table() -> None:
     assert shown[3] == "COULD NOT TELL  web2: cannot be reached"
 
 
+def test_two_long_texts_are_cut_where_they_differ() -> None:
+    start = '# selfheal: {"data": ["' + "x" * 200
+    long = finding(**{"is": f"{start}/old", "should": f"{start}/new and more"})
+    row = re.split(r"  +", drift_report.screen(report(long)).splitlines()[2])
+    assert row[4:6] == ["…xxxxxxxxxxx/old", "…xxxxxxxxxxx/new and more"]
+
+
 def test_what_could_not_be_compared_is_not_called_no_drift() -> None:
     assert drift_report.headline(report()) == "1 host checked in 9.6 s: no drift"
     headline = drift_report.headline(report(troubles=[TROUBLE]))

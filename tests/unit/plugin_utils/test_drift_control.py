@@ -239,6 +239,28 @@ def test_corrections(
     assert report["exit"] == (0 if succeeded else 2)
 
 
+REPORTS = [{"role": "*", "do": "report"}]
+
+
+@pytest.mark.parametrize(
+    ("policy", "correct", "said"),
+    [
+        ([], True, "web1: nothing was corrected: drift_policy is not set. Fix: write e.g. drift_policy: "),
+        (REPORTS, True, "drift_policy has no entry with `do: correct`"),
+        ([], False, ""),
+    ],
+    ids=["no policy", "a policy that only reports", "not asked for"],
+)
+def test_a_correction_without_a_policy_says_why_nothing_was_corrected(
+    world: World, policy: list[dict[str, str]], correct: bool, said: str
+) -> None:
+    report = world.check([facts("web1", policy=policy), differs("web1"), through("web1"), ENDED], correct=correct)
+    assert report["corrections"] == []
+    notes = [note for note in report["notes"] if "drift_policy" in note]
+    assert (len(notes), said in "".join(notes)) == (1 if said else 0, True)
+    assert all("docs/guides/drift.md" in note for note in notes)
+
+
 def test_a_change_of_the_inventory_is_pending_and_no_drift_by_hand(world: World) -> None:
     """/etc/x and the folder of /etc/y/z were not touched since they were as desired; /etc/w was, and /etc/x later."""
 

@@ -44,6 +44,15 @@ def test_every_playbook_for_people_is_a_command() -> None:
             ["site", "lab", "--check", "-e", "a=b c"],
             ["playbooks/site.yml", "--inventory", "inventory/lab", "--check", "-e", "a=b c"],
         ),
+        (
+            ["adopt", "172.30.57.91:/root/apiary", "--check"],
+            ["playbooks/adopt.yml", "--extra-vars", "adopt=172.30.57.91:/root/apiary", "--check"],
+        ),
+        (["adopt", "ada@web1"], ["playbooks/adopt.yml", "--extra-vars", "adopt=ada@web1"]),
+        (
+            ["adopt", "production", "-e", "adopt=web1"],
+            ["playbooks/adopt.yml", "--inventory", "inventory/production", "-e", "adopt=web1"],
+        ),
         (["site", "inventory/lab/hosts.yml"], ["playbooks/site.yml", "--inventory", "inventory/lab/hosts.yml"]),
     ],
 )
@@ -82,6 +91,8 @@ def test_installed_as_a_collection(installed: Path, tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["recove", "production"], "no command 'recove'. Did you mean 'recover'? There are: adopt, backup, "),
+        (["adopt", "web1"], "or give the path of one. To adopt an app: selfheal adopt web1:/FOLDER"),
+        (["recover", "web1:/root/x"], "no inventory 'web1:/root/x'. There are: lab, production, staging; or give"),
         (["inventory_check"], "no command 'inventory_check'. There are: "),
         (
             ["recover", "prodution"],
@@ -124,6 +135,17 @@ def test_bash_completes_the_inventory_of_a_project_of_its_own(tmp_path: Path, he
     done = subprocess.run(argv, cwd=tmp_path / here, capture_output=True, text=True, check=True)
     assert {word for word in done.stdout.split() if not word.startswith("--")} == expected
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["adopt", "init"])
+def test_bash_completes_no_inventory_for_what_has_none_yet(command: str) -> None:
+    script = front_door.completion(Place(REPOSITORY, REPOSITORY))
+    ask = f'COMP_WORDS=(./selfheal {command} ""); COMP_CWORD=2; _selfheal_playbooks; echo ${{COMPREPLY[@]}}'
+    done = subprocess.run(
+        ["bash", "-c", f"{script}\n{ask}"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()
+    assert all(word.startswith("--") for word in done.stdout.split())
 
 
 def test_the_settings_next_to_an_inventory_are_used(installed: Path, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def adoption(files: dict[str, str] = FILES, stage: str = "", why_not: str = "") 
         stage=stage,
         top="/root/shop",
         files=["compose.yaml"],
-        instances=[{**state, "stop_seconds": 10.0, "depends_on": []}],  # type: ignore[typeddict-item]
+        instances=[{**state, "exit_code": 0, "stop_seconds": 10.0, "depends_on": []}],  # type: ignore[typeddict-item]
         volumes=[{"name": "shop_db", "size": 3 << 20, "shared_with": ["other"]}],
         data=[{"path": "/root/shop/data", "services": ["web"], "size": None}],
         networks=["shop_default"],
@@ -380,7 +380,7 @@ def test_the_other_run_gets_the_new_inventory_and_the_options_of_this_one() -> N
     assert argv[:4] == [sys.executable, "-m", "ansible", "playbook"]
     assert argv[4:] == [
         *("site.yml", "-i", "new/hosts.yml", "--vault-password-file", "new/.password"),
-        *("-e", "docker_engine_restart=false", "-e", "adopt=h:/x", "--private-key", "key"),
+        *("-e", "docker_engine_restart=false", "--extra-vars=adopt=h:/x", "--private-key=key"),
     ]
 
 
@@ -408,6 +408,26 @@ def test_a_failure_says_what_runs_now(where: run.Place) -> None:
     assert "with other images than before" in messages.failed(other, adoption(), where)
     assert "could not be asked what runs now" in messages.failed(None, adoption(), where)
     assert "from /opt/shop" in messages.failed(adoption(stage="serves"), adoption(), where)
+
+
+# id, state and exit code before, the same now, what is said
+ENDED: list[tuple[str, tuple[str, int], tuple[str, int], str]] = [
+    ("it runs once", ("exited", 0), ("exited", 0), "1 of 1 containers run"),
+    ("it failed", ("exited", 0), ("exited", 1), "1 of 2 containers run"),
+    ("it was stopped", ("running", 0), ("exited", 0), "1 of 2 containers run"),
+    ("it runs now", ("exited", 0), ("running", 0), "2 of 2 containers run"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "said"), [row[1:] for row in ENDED], ids=[row[0] for row in ENDED])
+def test_a_container_that_runs_once_is_not_missing(
+    where: run.Place, before: tuple[str, int], after: tuple[str, int], said: str
+) -> None:
+    found, now = adoption(), adoption()
+    for one, (state, code) in ((found, before), (now, after)):
+        web = one["instances"][0]
+        one["instances"] = [web, {**web, "service": "migrate", "state": state, "exit_code": code}]
+    assert said in messages.failed(now, found, where)
 
 
 def test_an_adopted_app_is_left_alone_and_a_start_by_hand_is_named(where: run.Place) -> None:

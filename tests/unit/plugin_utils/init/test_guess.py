@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -181,6 +182,14 @@ def test_data_in_the_project_is_reported(tmp_path: Path, mount: str, files: dict
     compose = f"services: {{web: {{image: x, volumes: [{given}]}}}}\nvolumes: {{data: }}\n"
     found = guessed(tmp_path, {"compose.yaml": compose, **files}).left
     assert (len(found), said in "".join(found)) == (1 if said else 0, True)
+
+
+def test_an_empty_folder_is_not_called_missing(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    found = guessed(tmp_path, {"compose.yaml": "services: {web: {image: x, volumes: ['./data:/data']}}\n"}).left
+    owner = f"{os.geteuid()}:{(tmp_path / 'data').stat().st_gid}"
+    assert f"It is empty here, so the server gets an empty folder, for the same owner ({owner})" in "".join(found)
+    assert "owned by root" not in "".join(found)
 
 
 def test_of_two_mounts_at_one_place_the_later_file_s_counts(tmp_path: Path) -> None:

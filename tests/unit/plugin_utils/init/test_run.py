@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.compose import adopted_mounts
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import merge, render, vault, write
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.ask import NoTerminal
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import File, InitError, Project
@@ -248,6 +249,29 @@ Next, to validate all of it, and then to set up the server:
   ansible-playbook playbooks/validate.yml -i deploy/hosts.yml --vault-password-file deploy/.vault-password
   ansible-playbook playbooks/site.yml -i deploy/hosts.yml --vault-password-file deploy/.vault-password"""
     )
+
+
+def test_a_later_run_counts_the_checks_of_the_inventory(tmp_path: Path, init: Init) -> None:
+    """A server's compose file may publish a port by a value that only the server had."""
+    compose = "services: {web: {image: 'nginx:1', ports: ['8080:80']}}\n"
+    put(tmp_path, {"compose.yaml": compose})
+    assert "1 check." in init().report.text
+    put(tmp_path, {"compose.yaml": "services: {web: {image: 'nginx:1'}}\n"})
+    assert "1 check." in init().report.text
+    checks = tmp_path / "deploy/group_vars/all/checks.yml"
+    checks.write_text("selfheal_checks: [{name: a}, {name: b}]\n")
+    assert "2 checks." in init().report.text
+
+
+def test_data_that_adopt_has_left_on_the_server_is_not_called_missing(tmp_path: Path, init: Init) -> None:
+    compose = "services: {web: {image: 'nginx:1', volumes: ['./photos:/photos', './other:/other']}}\n"
+    adopted = f'{adopted_mounts.MARK}.\nservices: {{web: {{volumes: ["/root/apiary/photos:/photos"]}}}}\n'
+    put(tmp_path, {"compose.yaml": compose, adopted_mounts.FILE: adopted})
+    said = init().report.text
+    assert ("photos is data" in said, "other is data" in said) == (False, True)
+    # A file of the same name that adopt did not write is not read: Compose does not read it either.
+    put(tmp_path, {adopted_mounts.FILE: adopted.partition("\n")[2]})
+    assert "photos is data" in init().report.text
 
 
 def test_check_mode_writes_nothing(tmp_path: Path, init: Init) -> None:
