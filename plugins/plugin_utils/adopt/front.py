@@ -72,8 +72,8 @@ def render(front: Front, queue: int) -> str:
     """
     address = "" if front["address"] == "*" else f"load_balancer_address: {flow(front['address'])}\n"
     longer = (
-        f"# The default and the time that services take to stop which do not handle SIGTERM. {stops.QUEUE_SECONDS} is "
-        f"enough later.\nload_balancer_queue_seconds: {queue}\n"
+        f"# For the take-over: its services stop and start. {stops.QUEUE_SECONDS} is enough later.\n"
+        f"load_balancer_queue_seconds: {queue}\n"
     )
     return (
         "---\n# Written by adopt. HAProxy has the public port, and forwards to the instances of the service.\n"

@@ -13,8 +13,9 @@ from collections.abc import Collection, Mapping, Sequence
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption, Instance
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import stop_signal
 
-QUEUE_SECONDS, LONGEST_QUEUE_SECONDS = 10, 30
-"""How long requests wait: the default of load_balancer_queue_seconds, and the most that adopt sets."""
+QUEUE_SECONDS, START_SECONDS, LONGEST_QUEUE_SECONDS = 10, 20, 30
+"""How long requests wait: the default of load_balancer_queue_seconds, what the start of the new containers may take on a
+busy host, and the most that adopt sets."""
 
 
 def while_held(found: Adoption) -> list[Instance]:
@@ -48,8 +49,8 @@ def _needs(instances: Sequence[Instance]) -> dict[str, list[str]]:
 
 
 def queue_seconds(found: Adoption) -> int:
-    """How long requests have to be able to wait: the stops, and the default for the start."""
-    return min(LONGEST_QUEUE_SECONDS, QUEUE_SECONDS + math.ceil(seconds(while_held(found))))
+    """How long requests have to be able to wait: the stops, and the start."""
+    return min(LONGEST_QUEUE_SECONDS, START_SECONDS + math.ceil(seconds(while_held(found))))
 
 
 def said(instances: Sequence[Instance]) -> str:

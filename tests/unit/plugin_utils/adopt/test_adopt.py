@@ -177,7 +177,7 @@ def test_a_load_balancer_is_put_into_the_plan_and_the_inventory(where: run.Place
     done = prepare(adoption(), where, in_front=True)
     for line in (
         "  HAProxy, which has port 8080 from then on, and forwards to web:80",
-        "  no request: while the containers are recreated, requests wait, at most 10 s",
+        "  no request: while the containers are recreated, requests wait, at most 20 s",
         "with the next number. Use `docker compose -p shop exec web`",
     ):
         assert line in done.plan
@@ -242,10 +242,10 @@ def chained(*rows: tuple[str, float, list[str]]) -> Adoption:
     ("rows", "seconds", "queue"),
     [
         ([("web", 10.0, ["api"]), ("api", 10.0, ["db"]), ("worker", 10.0, ["api"]), ("db", 0.0, [])], 20.0, 30),
-        ([("web", 10.0, []), ("api", 10.0, []), ("worker", 5.0, [])], 10.0, 20),
-        ([("web", 10.0, []), ("edge", 10.0, ["web"])], 20.0, 10),
+        ([("web", 10.0, []), ("api", 10.0, []), ("worker", 5.0, [])], 10.0, 30),
+        ([("web", 10.0, []), ("edge", 10.0, ["web"])], 20.0, 20),
         ([("web", 0.0, ["api"]), ("api", 0.5, ["worker"]), ("worker", 60.0, ["api"])], 60.5, 30),
-        ([], 0.0, 10),
+        ([], 0.0, 20),
     ],
     ids=["in a chain", "at once", "those after the balanced one stop when it serves", "in a circle", "none"],
 )
