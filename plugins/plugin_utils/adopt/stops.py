@@ -14,8 +14,8 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import stop_signal
 
 QUEUE_SECONDS, START_SECONDS, LONGEST_QUEUE_SECONDS = 10, 20, 30
-"""How long requests wait: the default of load_balancer_queue_seconds, what the start of the new containers may take on a
-busy host, and the most that adopt sets."""
+"""How long requests wait: the default of load_balancer_queue_seconds, what the start of the new containers may take
+on a busy host, and the most that adopt sets."""
 
 
 def while_held(found: Adoption) -> list[Instance]:

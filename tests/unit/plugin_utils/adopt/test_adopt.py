@@ -188,6 +188,7 @@ def test_a_load_balancer_is_put_into_the_plan_and_the_inventory(where: run.Place
         "compose_app_service": "web",
         "compose_app_instances": 1,
         "load_balancer_port": 8080,
+        "load_balancer_queue_seconds": 20,
     }
     app = yaml.safe_load(Path(where.inventory, "group_vars/all/app.yml").read_text(encoding="utf-8"))
     # init leaves the row out: it knows the image.
