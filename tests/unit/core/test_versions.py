@@ -10,7 +10,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.core import ver
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("older", "newer"),
     [
         ("0.14.0", "0.17"),
         ("0.9", "0.10"),
@@ -20,9 +20,9 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.core import ver
         ("1.0-1+b1", "1.0-2"),
     ],
 )
-def test_what_is_older(one: str, other: str) -> None:
-    assert versions.is_older(one, other)
-    assert not versions.is_older(other, one)
+def test_what_is_older(older: str, newer: str) -> None:
+    assert versions.is_older(older, newer)
+    assert not versions.is_older(newer, older)
 
 
 @pytest.mark.parametrize(("one", "other"), [("0.17", "0.17"), ("0.17.0", "0.17"), ("0.18.0", "0.17"), ("2.53", "2.9")])
