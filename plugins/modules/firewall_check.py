@@ -56,8 +56,8 @@ def warning(port: int, rule: str) -> str:
     """The warning of a port that is closed, with the way to open it."""
     fix = f"ufw allow {port}/tcp" if "ufw" in rule or shutil.which("ufw") else f"allow TCP port {port} there"
     return (
-        f"the firewall of this host may keep clients from port {port} ({rule}). It did not concern a container's "
-        f"published port. If clients come from elsewhere than its rules allow: {fix}"
+        f"the firewall of this host may keep clients from port {port} ({rule}). A port that a container "
+        f"publishes passes this firewall, HAProxy's does not. If clients do not reach HAProxy: {fix}"
     )
 
 

@@ -190,7 +190,7 @@ def secrets(receivers: Sequence[Receiver], deadman_url: str, folder: str) -> Sec
 def packages(receivers: Sequence[Receiver], deadman_url: str) -> list[NeededPackage]:
     """Return the Alertmanager that the configuration of these receivers needs: an entry for each reason.
 
-    :arg deadman_url: address of the dead-man's switch; "" when there is none.
+    :arg deadman_url: address of the dead-man's switch; "" without one.
     """
     table = "alerting_receivers"
     needs = [_alertmanager(_OLDEST, table, f"leave {table} empty")]

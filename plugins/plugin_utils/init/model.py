@@ -69,7 +69,7 @@ class Published(NamedTuple):
 class Mounted(NamedTuple):
     """A path of the project that services may write to: how many files are there now, and their bytes.
 
-    `owner`: UID:GID of the path, "" where there is none.
+    `owner`: UID:GID of the path, "" without one.
     """
 
     name: str
