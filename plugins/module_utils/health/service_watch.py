@@ -110,6 +110,10 @@ class ServiceWatch:
     def _runs(self, service: str) -> bool:
         return any(one.service == service and one.state in ("running", "restarting") for one in self._containers)
 
+    def pids(self) -> list[int]:
+        """The first processes of the containers that run; [] when nothing is known."""
+        return [one.pid for one in self._containers if one.state == "running" and one.pid > 0]
+
     def may_loop(self, now: float) -> bool:
         """Whether a container was just restarted by its policy. If it dies again, it waits only for a moment."""
         return now - self._restarted < _SHORT_LIFE_SECONDS
