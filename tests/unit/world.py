@@ -171,13 +171,10 @@ class Docker:
         return Result(0, json.dumps(words), "")
 
     def _logs(self, words: list[str], _unused: str) -> Result:
-        return Result(0, f"2026-04-15T14:52:42Z {self.containers[words[-1]].service}: {self.log}\n", "")
+        return Result(0, f"2026-04-15T14:52:42.000000000Z {self.containers[words[-1]].service}: {self.log}\n", "")
 
     def _top(self, *_unused: Any) -> Result:
         return Result(0, "PID\n", "")
-
-    def _inspect(self, words: list[str], _unused: str) -> Result:
-        return Result(0, json.dumps([self.document(self.containers[name]) for name in words]), "")
 
     def _cp(self, *_unused: Any) -> Result:
         return Result(1, "", "no such file")
@@ -200,8 +197,7 @@ class Docker:
         return DONE
 
     def _restart(self, words: list[str], _unused: str) -> Result:
-        results = [self._start([name], "") for name in words[2:]]
-        return next((one for one in results if one.code), DONE)
+        return self._start(words, "")
 
     def _unpause(self, words: list[str], _unused: str) -> Result:
         for name in words:
@@ -395,6 +391,8 @@ class Docker:
                 project = labels[0].partition("=")[2]
                 return [{"Id": one.id} for one in self.containers.values() if not project or one.project == project]
             name = path.split("/")[2]
+            if path.endswith("/top"):
+                return {"Titles": ["PID"], "Processes": []}
             return self.document(self.containers[name]) if name in self.containers else None
 
     def document(self, one: Container) -> dict[str, Any]:
@@ -737,13 +735,30 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     docker: Docker
 
 
+def _refusal(ended: Result) -> bytes:
+    return json.dumps({"message": ended.err.replace("Error response from daemon: ", "")}).encode()
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        answer = self.server.docker.ask(self.path)
-        body = json.dumps(answer).encode()
-        self.send_response(200 if answer is not None else 404)
+        docker = self.server.docker
+        if "/logs?" in self.path:
+            ended = docker.run(["docker", "logs", self.path.split("/")[2]], 0.0)
+            line = ended.out.encode()
+            self._answer(200, b"\x01\0\0\0" + len(line).to_bytes(4, "big") + line)
+            return
+        answer = docker.ask(self.path)
+        self._answer(200 if answer is not None else 404, json.dumps(answer).encode())
+
+    def do_POST(self) -> None:
+        _unused, _containers, name, act = self.path.partition("?")[0].split("/")
+        ended = self.server.docker.run(["docker", act, name], 0.0)
+        self._answer(500 if ended.code else 204, _refusal(ended) if ended.code else b"")
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -18,6 +18,7 @@ from typing import Any, TypedDict
 
 from ..core.versions import version_tuple
 from ..host import command as commands
+from ..host.command import Result
 
 # Compose 2.24 is the first with `!reset`/`!override` and `env_file.required`: the overlay may rely on them.
 MINIMUM_COMPOSE = (2, 24)
@@ -169,6 +170,28 @@ def ask(question: str, timeout: float, path: str) -> Any:
         if answer.status not in (200, 404):
             raise ValueError(f"{answer.status} for {question.partition('?')[0]}")
         return json.loads(body) if answer.status == 200 else None
+    finally:
+        connection.close()
+
+
+def act(request: str, timeout: float) -> Result:
+    """Have the engine do something by its API (POST), without a docker process.
+
+    :returns: as of the CLI, with code 1 and the engine's words when it did not.
+    """
+    connection = _UnixConnection(address(), timeout)
+    try:
+        connection.request("POST", request)
+        answer = connection.getresponse()
+        body = answer.read()
+        # 304: it is so already.
+        if answer.status < 400:
+            return Result(0, "", "")
+        return Result(1, "", f"Error response from daemon: {json.loads(body)['message']}")
+    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
+        return Result(
+            1, "", f"the Docker engine did not end {request.partition('?')[0]}: {error or type(error).__name__}"
+        )
     finally:
         connection.close()
 

@@ -180,6 +180,29 @@ def test_the_engines_configuration_is_read_and_a_damaged_one_gives_defaults(
     assert (engine.data_root(str(path)), engine.live_restore(str(path))) == (root, live)
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 204 No Content\r\n\r\n", ""),
+        (b"HTTP/1.1 304 Not Modified\r\n\r\n", ""),
+        (
+            b'HTTP/1.1 500 Error\r\nContent-Length: 22\r\n\r\n{"message": "no room"} ',
+            "Error response from daemon: no room",
+        ),
+        (b"SSH-2.0-OpenSSH\r\n", "the Docker engine did not end /containers/web/restart"),
+        (None, "the Docker engine did not end /containers/web/restart: timed out"),
+    ],
+    ids=["done", "it is so already", "it refuses", "it is something else", "it says nothing"],
+)
+def test_what_the_engine_did_or_says(
+    monkeypatch: pytest.MonkeyPatch, listen: Callable[[bytes | None], Socket], answer: bytes | None, said: str
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{listen(answer).path}")
+    done = engine.act("/containers/web/restart?t=0", 0.2)
+    assert (done.code == 0) is (said == "")
+    assert done.err.startswith(said)
+
+
 # --- the docker CLI --------------------------------------------------------------------------------------------------
 
 
@@ -195,8 +218,6 @@ def test_the_engines_configuration_is_read_and_a_damaged_one_gives_defaults(
         (lambda: docker_volumes.labelled_volumes("a"), "docker volume ls failed: .*no room"),
         (lambda: docker_volumes.remove_volumes(["a"]), "docker volume rm failed: .*no room"),
         (lambda: docker_containers.remove_labelled("a"), "docker ps failed: .*no room"),
-        (lambda: SHOP.top("web"), "docker top failed: .*no room"),
-        (lambda: SHOP.inspect("web"), "docker inspect failed: .*no room"),
         (SHOP.config, "/nowhere holds no compose file, such as compose.yaml"),
         (SHOP.hashes, "the compose files in /nowhere do not make a project: .*no room"),
     ],
