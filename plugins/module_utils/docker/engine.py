@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import json
 import os
+import select
 import socket
 import urllib.parse
 from collections.abc import Collection
@@ -154,6 +155,10 @@ class Events:
         except OSError as error:
             raise EngineError(f"the Docker engine's events have ended: {error}") from None
         raise EngineError("the Docker engine's events have ended")
+
+    def wait(self, seconds: float) -> None:
+        """Wait until something happens, for so long at most."""
+        select.select([self._socket], [], [], seconds)
 
     def close(self) -> None:
         """End the connection."""

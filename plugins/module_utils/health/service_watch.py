@@ -118,6 +118,13 @@ class ServiceWatch:
         """Whether a container was just restarted by its policy. If it dies again, it waits only for a moment."""
         return now - self._restarted < _SHORT_LIFE_SECONDS
 
+    def wait(self, seconds: float) -> bool:
+        """Wait until something has happened to a container, for so long at most; False when the engine is not heard."""
+        if self._events is None:
+            return False
+        self._events.wait(seconds)
+        return True
+
     def unheard(self, now: float) -> float:
         """For how many seconds the engine could not be heard, 0 while it can."""
         return 0.0 if self._unheard is None else now - self._unheard

@@ -192,9 +192,19 @@ class Watcher:
         self._rest_of(now)
 
     def wait(self, seconds: float) -> None:
-        """Wait for the next turn, or until a container is caught that dies young again and again."""
-        if self.incident is not None or not self.services.may_loop(self.clock.monotonic()):
+        """Wait for the next turn, or until the engine says that something has happened to a container.
+
+        Or until one is caught that dies young again and again.
+        """
+        if self.incident is not None:
             self.clock.sleep(seconds)
+            return
+        if not self.services.may_loop(self.clock.monotonic()):
+            # Many events at once are looked at once.
+            self.clock.sleep(min(seconds, LOOK_SECONDS))
+            rest = max(0.0, seconds - LOOK_SECONDS)
+            if not self.services.wait(rest):
+                self.clock.sleep(rest)
             return
         for _unused in range(int(seconds / LOOK_SECONDS)):
             self.clock.sleep(LOOK_SECONDS)

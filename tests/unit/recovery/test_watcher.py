@@ -835,6 +835,21 @@ def test_a_crash_loop_ends_the_wait_for_the_next_turn(
     assert world.now - begun == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize(
+    ("happens", "incident", "seconds"),
+    [(True, False, 0.2), (False, False, 1.0), (True, True, 1.0)],
+    ids=["an event", "the engine is not heard", "an open incident"],
+)
+def test_an_event_of_the_engine_ends_the_wait_for_the_next_turn(
+    happens: bool, incident: bool, seconds: float, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it, begun = world.watcher(), world.now
+    it.incident = {"id": "i1", "path": "", "seconds": 1.0} if incident else None
+    monkeypatch.setattr(it.services, "wait", lambda _seconds: happens)
+    it.wait(1.0)
+    assert world.now - begun == pytest.approx(seconds)
+
+
 @pytest.mark.parametrize(("asks_for", "seconds"), [(None, 60), (5.0, 60), (120.0, 120), (86400.0, 600)])
 def test_a_rate_limit_is_waited_out(asks_for: float | None, seconds: int, world: World) -> None:
     checks = answer("status", HEALTH_ALONE)
