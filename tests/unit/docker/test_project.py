@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine, proxies
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import logs as docker_logs
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
-from ansible_collections.christmas.selfheal.plugins.module_utils.docker import proxies
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker.images import ReleaseImages
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.tests.unit.docker.docker_cli import FAILED, SHOP, cli
