@@ -198,7 +198,7 @@ class Project:
     def keep_images(self, images: Mapping[str, str], name: str = "last-good") -> None:
         """Tag {service: image id} as those of a release, so that neither a build nor a clean-up takes them away."""
         for service, image in images.items():
-            commands.run(["docker", "tag", image, f"selfheal/{self.app}-{service.lower()}:{name}"], 10.0)
+            docker_images.tag(image, f"selfheal/{self.app}-{service.lower()}:{name}")
 
     def let_go_images(self, services: Iterable[str], name: str) -> None:
         """Take the tag of a release that is forgotten away; an image that has no other goes with it."""
@@ -228,7 +228,7 @@ class Project:
     def _name_image(self, image: str, name: str) -> Result:
         if "@" in name:
             return commands.run(["docker", "image", "inspect", "--format", "{{.Id}}", name], 10.0)
-        return commands.run(["docker", "tag", image, name], 10.0)
+        return docker_images.tag(image, name)
 
     def pull(self, images: Mapping[str, str], timeout: float = 1800.0) -> Result:
         """Pull {name: what the name is to mean here, a digest in a registry or the name itself}."""

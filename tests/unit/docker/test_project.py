@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine, proxies
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import images as docker_images
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import logs as docker_logs
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker.images import ReleaseImages
@@ -153,17 +154,57 @@ def test_a_missing_image_of_a_release_is_pulled_and_the_others_are_tagged_in_any
         "names": {"web": "acme/web:1", "db": "postgres:17"},
         "pins": {"acme/web:1": "acme/web@sha256:9"},
     }
-    asked = cli(monkeypatch, gone, done)
+    tagged: list[tuple[str, str]] = []
+
+    def tag(image: str, name: str) -> commands.Result:
+        tagged.append((image, name))
+        return gone if image == "sha256:1" else done
+
+    monkeypatch.setattr(docker_images, "tag", tag)
+    asked = cli(monkeypatch, done)
     assert SHOP.put_back_images(release).code == 0
-    assert [words[1:] for words in asked] == [
-        ["tag", "sha256:1", "acme/web:1"],
-        ["pull", "--quiet", "acme/web@sha256:9"],
-        ["tag", "acme/web@sha256:9", "acme/web:1"],
-        ["tag", "sha256:2", "postgres:17"],
-    ]
-    asked = cli(monkeypatch, gone, FAILED, done)
+    assert [words[1:] for words in asked] == [["pull", "--quiet", "acme/web@sha256:9"]]
+    assert tagged == [("sha256:1", "acme/web:1"), ("acme/web@sha256:9", "acme/web:1"), ("sha256:2", "postgres:17")]
+    cli(monkeypatch, FAILED)
     assert SHOP.put_back_images(release) == FAILED
-    assert asked[-1][1:] == ["tag", "sha256:2", "postgres:17"]
+    assert tagged[-1] == ("sha256:2", "postgres:17")
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("postgres:17", "repo=postgres&tag=17"),
+        ("postgres", "repo=postgres&tag=latest"),
+        ("localhost:5000/shop", "repo=localhost%3A5000%2Fshop&tag=latest"),
+        ("localhost:5000/shop:1", "repo=localhost%3A5000%2Fshop&tag=1"),
+    ],
+)
+def test_an_image_gets_a_name(monkeypatch: pytest.MonkeyPatch, name: str, asked: str) -> None:
+    acts: list[str] = []
+
+    def act(request: str, _timeout: float) -> commands.Result:
+        acts.append(request)
+        return commands.Result(0, "", "")
+
+    monkeypatch.setattr(engine, "act", act)
+    assert docker_images.tag("sha256:1", name).code == 0
+    assert acts == [f"/images/sha256%3A1/tag?{asked}"]
+
+
+@pytest.mark.parametrize(
+    ("said", "there", "gone"), [({"Id": "sha256:1"}, True, []), (None, False, ["web"]), (OSError(), False, [])]
+)
+def test_an_image_is_gone_only_when_the_engine_says_so(
+    monkeypatch: pytest.MonkeyPatch, said: object, there: bool, gone: list[str]
+) -> None:
+    def ask(*_unused: Any) -> object:
+        if isinstance(said, OSError):
+            raise said
+        return said
+
+    monkeypatch.setattr(engine, "ask", ask)
+    assert docker_images.has_image("postgres:17") is there
+    assert docker_images.images_gone({"web": "sha256:1"}) == gone
 
 
 def test_a_paused_container_is_unpaused_before_it_is_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
