@@ -63,13 +63,16 @@ class Project:
         self.env_files = env_files
 
     def command(self, *words: str) -> list[str]:
-        """Return `docker compose WORDS` for this project."""
-        argv = ["docker", "compose", "--project-name", self.app, "--project-directory", self.folder]
+        """Return `docker compose WORDS` for this project, as a person runs it."""
+        return ["docker", "compose", *self._options(), *words]
+
+    def _options(self) -> list[str]:
+        words = ["--project-name", self.app, "--project-directory", self.folder]
         for name in self.env_files or self._own_env():
-            argv += ["--env-file", name]
+            words += ["--env-file", name]
         for name in self.files:
-            argv += ["--file", name]
-        return [*argv, *words]
+            words += ["--file", name]
+        return words
 
     def _own_env(self) -> list[str]:
         env = os.path.join(self.directory, ".env")
@@ -78,7 +81,8 @@ class Project:
 
     def compose(self, *words: str, timeout: float, stdin: str | None = None) -> Result:
         """Run `docker compose WORDS` for this project."""
-        return commands.run(self.command(*words), timeout, stdin=stdin, cwd=self.folder)
+        argv = [*engine.compose_program(), *self._options(), *words]
+        return commands.run(argv, timeout, stdin=stdin, cwd=self.folder)
 
     def config(self, timeout: float = CONFIG_SECONDS, profiles: bool = False) -> Model:
         """Return the merged model (`docker compose config`). It holds the env's values: never log it.

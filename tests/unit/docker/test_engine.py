@@ -205,6 +205,22 @@ def test_what_the_engine_did_or_says(
     assert done.err.startswith(said)
 
 
+def test_the_plugin_runs_compose_unless_a_person_has_set_other_folders(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    monkeypatch.setattr(engine, "PLUGIN_FOLDERS", (str(first), str(second)))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    assert engine.compose_program() == ["docker", "compose"]
+    plugin = second / "docker-compose"
+    plugin.touch(mode=0o755)
+    assert engine.compose_program() == [str(plugin), "compose"]
+    (tmp_path / "config.json").write_text('{"cliPluginsExtraDirs": ["/opt/plugins"]}', encoding="utf-8")
+    assert engine.compose_program() == ["docker", "compose"]
+
+
 # --- the docker CLI --------------------------------------------------------------------------------------------------
 
 
