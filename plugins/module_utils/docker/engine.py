@@ -262,7 +262,7 @@ PLUGIN_FOLDERS = (
 
 
 def compose_program() -> list[str]:
-    """Return the words that run Compose: its plugin as the docker CLI runs it, without that one's 60 ms in between.
+    """Return the words that run Compose: its plugin by itself, without the 60 ms of the docker CLI.
 
     A person's settings may name other folders of plugins: then the CLI is asked.
     """
@@ -273,7 +273,7 @@ def compose_program() -> list[str]:
     for folder in PLUGIN_FOLDERS:
         plugin = os.path.join(folder, "docker-compose")
         if os.access(plugin, os.X_OK):
-            return [plugin, "compose"]
+            return [plugin]
     return ["docker", "compose"]
 
 

@@ -216,7 +216,7 @@ def test_the_plugin_runs_compose_unless_a_person_has_set_other_folders(
     assert engine.compose_program() == ["docker", "compose"]
     plugin = second / "docker-compose"
     plugin.touch(mode=0o755)
-    assert engine.compose_program() == [str(plugin), "compose"]
+    assert engine.compose_program() == [str(plugin)]
     (tmp_path / "config.json").write_text('{"cliPluginsExtraDirs": ["/opt/plugins"]}', encoding="utf-8")
     assert engine.compose_program() == ["docker", "compose"]
 
