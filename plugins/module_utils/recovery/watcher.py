@@ -302,7 +302,8 @@ class Watcher:
         :arg by_service: because a service is stopped, which may be one that the check has nothing to do with.
         """
         self.resumes = False
-        found = self._run([check._replace(timeout=RESUME_SECONDS) for check in self.quick])
+        seconds = min(RESUME_SECONDS, self.patience.seconds(2 * RESUME_SECONDS, self.clock.monotonic()) / 2)
+        found = self._run([check._replace(timeout=seconds) for check in self.quick])
         return {**found, "confirmed": True, "brief": by_service}
 
     def _ask(self, checks: list[Check]) -> ProbeResult:
@@ -315,7 +316,7 @@ class Watcher:
         self.probe_seconds = found["seconds"]
         if any(item["status"] is not None for item in found["results"]):
             self.answered = self.clock.monotonic()
-        if found["ok"] and checks == self.quick:
+        if found["ok"] and checks == self.quick and not self.services.warms_up():
             self.patience.answered(found["seconds"], self.clock.monotonic())
         return found
 
@@ -327,7 +328,7 @@ class Watcher:
         now = self.clock.monotonic()
         longest = min((check.timeout for check in self.quick), default=0.0)
         patience = self.patience.seconds(longest, now)
-        if patience >= longest or self.busy >= BUSY_SHARE:
+        if patience >= longest or self.busy >= BUSY_SHARE or self.services.warms_up():
             return None
         impatient = [check._replace(timeout=patience) for check in self.quick]
         second, seen = list[ProbeResult](), list[Standstill]()

@@ -212,6 +212,7 @@ class Stands:
 def stands(monkeypatch: pytest.MonkeyPatch) -> type[Stands]:
     monkeypatch.setattr(watcher, "Overdue", AtOnce)
     monkeypatch.setattr(watcher, "Standstill", Stands)
+    monkeypatch.setattr(ServiceWatch, "warms_up", lambda _: False)
     monkeypatch.setattr(procfs, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0))
     monkeypatch.setattr(timers, "read", lambda _: {})
     monkeypatch.setattr(procfs, "cpu_time", procfs.CpuTime)
@@ -251,6 +252,20 @@ def test_a_host_without_a_free_processor_leaves_a_fast_app_all_its_time(world: W
     it = world.watcher()
     world.turns(it, 400)
     it.busy = 0.95
+    world.asked, world.always = [], "timeout"
+    it.turn()
+    assert min(timeouts(world)) == it.app.quick[0].timeout
+
+
+def test_the_first_answers_after_a_start_teach_nothing_and_are_waited_for(
+    world: World, stands: type[Stands], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = world.watcher()
+    world.turns(it, 400)
+    known = it.patience.to_json()
+    monkeypatch.setattr(ServiceWatch, "warms_up", lambda _: True)
+    world.turns(it, 60)
+    assert it.patience.to_json() == known
     world.asked, world.always = [], "timeout"
     it.turn()
     assert min(timeouts(world)) == it.app.quick[0].timeout
