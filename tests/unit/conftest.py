@@ -64,6 +64,8 @@ def _name_the_collection() -> None:
 
 _name_the_collection()
 
+engine = importlib.import_module("ansible_collections.christmas.selfheal.plugins.module_utils.docker.engine")
+
 
 @pytest.fixture(autouse=True)
 def _own_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +82,7 @@ def _own_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep docker commands that a test does not replace away from this machine's engine."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    monkeypatch.setattr(engine, "PLUGIN_FOLDERS", ())
 
 
 def _is_here(host: str) -> bool:

@@ -626,7 +626,7 @@ def _config(staged: Staged, more: list[str], secrets: Mapping[str, str], *option
     :raises OverlayError: Compose rejects them; its message is quoted without the env's values.
     """
     paths, folder = staged.app.paths, os.path.join(staged.top, staged.subfolder).rstrip("/")
-    argv = ["docker", "compose", "--project-name", paths.name, "--project-directory", folder]
+    argv = [*engine.compose_program(), "--project-name", paths.name, "--project-directory", folder]
     if staged.subfolder and os.path.exists(paths.env):
         argv += ["--env-file", paths.env]
     argv += ["--profile", "*"]

@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import json
 import os
+import select
 import socket
 import urllib.parse
 from collections.abc import Collection
@@ -18,6 +19,7 @@ from typing import Any, TypedDict
 
 from ..core.versions import version_tuple
 from ..host import command as commands
+from ..host.command import Result
 
 # Compose 2.24 is the first with `!reset`/`!override` and `env_file.required`: the overlay may rely on them.
 MINIMUM_COMPOSE = (2, 24)
@@ -154,6 +156,10 @@ class Events:
             raise EngineError(f"the Docker engine's events have ended: {error}") from None
         raise EngineError("the Docker engine's events have ended")
 
+    def wait(self, seconds: float) -> None:
+        """Wait until something happens, for so long at most."""
+        select.select([self._socket], [], [], seconds)
+
     def close(self) -> None:
         """End the connection."""
         self._socket.close()
@@ -169,6 +175,28 @@ def ask(question: str, timeout: float, path: str) -> Any:
         if answer.status not in (200, 404):
             raise ValueError(f"{answer.status} for {question.partition('?')[0]}")
         return json.loads(body) if answer.status == 200 else None
+    finally:
+        connection.close()
+
+
+def act(request: str, timeout: float) -> Result:
+    """Have the engine do something by its API (POST), without a docker process.
+
+    :returns: as of the CLI, with code 1 and the engine's words when it did not.
+    """
+    connection = _UnixConnection(address(), timeout)
+    try:
+        connection.request("POST", request)
+        answer = connection.getresponse()
+        body = answer.read()
+        # 304: it is so already.
+        if answer.status < 400:
+            return Result(0, "", "")
+        return Result(1, "", f"Error response from daemon: {json.loads(body)['message']}")
+    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
+        return Result(
+            1, "", f"the Docker engine did not end {request.partition('?')[0]}: {error or type(error).__name__}"
+        )
     finally:
         connection.close()
 
@@ -223,9 +251,35 @@ def changed_by_hand(app: str, folders: Collection[str], proc: str = "/proc") -> 
     return ""
 
 
+# Where the docker CLI looks for its plugins as well, in its order (cli-plugins/manager of docker/cli).
+PLUGIN_FOLDERS = (
+    "/root/.docker/cli-plugins",
+    "/usr/local/lib/docker/cli-plugins",
+    "/usr/local/libexec/docker/cli-plugins",
+    "/usr/lib/docker/cli-plugins",
+    "/usr/libexec/docker/cli-plugins",
+)
+
+
+def compose_program() -> list[str]:
+    """Return the words that run Compose: its plugin by itself, without the 60 ms of the docker CLI.
+
+    A person's settings may name other folders of plugins: then the CLI is asked.
+    """
+    config = os.path.join(os.environ.get("DOCKER_CONFIG", "/root/.docker"), "config.json")
+    with contextlib.suppress(OSError), open(config, encoding="utf-8", errors="replace") as stream:
+        if "cliPluginsExtraDirs" in stream.read():
+            return ["docker", "compose"]
+    for folder in PLUGIN_FOLDERS:
+        plugin = os.path.join(folder, "docker-compose")
+        if os.access(plugin, os.X_OK):
+            return [plugin]
+    return ["docker", "compose"]
+
+
 def compose_version(timeout: float = 5.0) -> str:
     """Return the version of the Compose plugin, "" without one."""
-    asked = commands.run(["docker", "compose", "version", "--short"], timeout)
+    asked = commands.run([*compose_program(), "version", "--short"], timeout)
     return asked.out.strip().lstrip("v") if asked.code == 0 else ""
 
 

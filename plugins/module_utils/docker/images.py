@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
 from ..host import command as commands
 from ..host.command import Result
-from . import image_names
+from . import engine, image_names
 from .engine import EngineError
 
 
@@ -21,8 +23,7 @@ def has_image(image: str, timeout: float = 5.0) -> bool:
 
 def images_gone(images: Mapping[str, str], timeout: float = 5.0) -> list[str]:
     """Return those of {service: image id} whose image is not on this host; none that the engine says nothing of."""
-    inspect = ["docker", "image", "inspect", "--format", "{{.Id}}"]
-    return [service for service, image in images.items() if is_gone(commands.run([*inspect, image], timeout))]
+    return [service for service, image in images.items() if _id(image, timeout) == ""]
 
 
 def is_gone(asked: Result) -> bool:
@@ -31,8 +32,26 @@ def is_gone(asked: Result) -> bool:
 
 
 def image_id(image: str, timeout: float = 5.0) -> str:
-    """Return the id of an image, by id or name; "" when it is not on this host."""
-    return commands.run(["docker", "image", "inspect", "--format", "{{.Id}}", image], timeout).out.strip()
+    """Return the id of an image, by id or name; "" when it is not on this host, or the engine does not answer."""
+    return _id(image, timeout) or ""
+
+
+def _id(image: str, timeout: float) -> str | None:
+    """The id of an image, "" when it is not on this host, None when the engine says nothing of it."""
+    try:
+        found = engine.ask(f"/images/{urllib.parse.quote(image)}/json", timeout, engine.address())
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    return str(found["Id"]) if found else ""
+
+
+def tag(image: str, name: str, timeout: float = 10.0) -> Result:
+    """Give an image, by id or name, a name of its own, as `docker tag` does."""
+    repository, colon, word = name.rpartition(":")
+    if not colon or "/" in word:
+        repository, word = name, "latest"
+    words = urllib.parse.urlencode({"repo": repository, "tag": word})
+    return engine.act(f"/images/{urllib.parse.quote(image)}/tag?{words}", timeout)
 
 
 def pin(name: str, timeout: float = 5.0) -> str:

@@ -14,6 +14,7 @@ import json
 import re
 import socket
 import struct
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from . import engine
@@ -145,3 +146,17 @@ class ContainerLog:
             self._time = timed[1].decode()
             data = data[timed.end() :]
         return Message(self._time, stream, self._decoders[stream].decode(data))
+
+
+def lines(messages: Iterable[Message]) -> list[tuple[str, str]]:
+    """The lines of a log, each with its time, without their ends; a long line comes in several messages."""
+    found: list[tuple[str, str]] = []
+    begun: dict[int, tuple[str, str]] = {}
+    for one in messages:
+        time, text = begun.pop(one.stream, (one.time, ""))
+        if one.text.endswith("\n"):
+            found.append((time, text + one.text[:-1]))
+        else:
+            begun[one.stream] = (time, text + one.text)
+    # What a process said last need not end with its line.
+    return [*found, *begun.values()]

@@ -12,13 +12,16 @@ import re
 import signal
 import threading
 import time
+import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from ..host import command as commands
 from ..host.command import Result
 from . import containers as docker_containers
 from . import engine, project_layout, proxies
 from . import images as docker_images
+from . import logs as docker_logs
 from .engine import EngineError
 from .model import Model
 from .project_layout import HARDENED_FILE
@@ -60,13 +63,16 @@ class Project:
         self.env_files = env_files
 
     def command(self, *words: str) -> list[str]:
-        """Return `docker compose WORDS` for this project."""
-        argv = ["docker", "compose", "--project-name", self.app, "--project-directory", self.folder]
+        """Return `docker compose WORDS` for this project, as a person runs it."""
+        return ["docker", "compose", *self._options(), *words]
+
+    def _options(self) -> list[str]:
+        words = ["--project-name", self.app, "--project-directory", self.folder]
         for name in self.env_files or self._own_env():
-            argv += ["--env-file", name]
+            words += ["--env-file", name]
         for name in self.files:
-            argv += ["--file", name]
-        return [*argv, *words]
+            words += ["--file", name]
+        return words
 
     def _own_env(self) -> list[str]:
         env = os.path.join(self.directory, ".env")
@@ -75,7 +81,8 @@ class Project:
 
     def compose(self, *words: str, timeout: float, stdin: str | None = None) -> Result:
         """Run `docker compose WORDS` for this project."""
-        return commands.run(self.command(*words), timeout, stdin=stdin, cwd=self.folder)
+        argv = [*engine.compose_program(), *self._options(), *words]
+        return commands.run(argv, timeout, stdin=stdin, cwd=self.folder)
 
     def config(self, timeout: float = CONFIG_SECONDS, profiles: bool = False) -> Model:
         """Return the merged model (`docker compose config`). It holds the env's values: never log it.
@@ -108,10 +115,18 @@ class Project:
         return [docker_containers.instance(document, time.time()) for document in self.documents()]
 
     def logs(self, container: str, lines: int = 50, timeout: float = 5.0) -> str:
-        """Return the last lines of a container's log, output and errors in the order of their times (not redacted)."""
-        asked = commands.run(["docker", "logs", "--timestamps", "--tail", str(lines), container], timeout)
-        found = [line for part in (asked.out, asked.err) for line in part.splitlines()]
-        return _COLOUR.sub("", "\n".join(sorted(found, key=lambda line: line.partition(" ")[0])))
+        """Return the last lines of a container's log, in the order of their times (not redacted); "" without one."""
+        try:
+            tty = bool((self._document(container, timeout) or {"Config": {}})["Config"].get("Tty"))
+            log = docker_logs.ContainerLog(container, tty, follow=False, tail=lines, timeout=timeout)
+        except EngineError:
+            return ""
+        messages: list[docker_logs.Message] = []
+        with contextlib.suppress(EngineError), contextlib.closing(log):
+            while not log.ended:
+                messages += log.read()
+        found = sorted(docker_logs.lines(messages), key=lambda line: line[0])
+        return _COLOUR.sub("", "\n".join(f"{at} {text}" for at, text in found))
 
     def script(self, container: str, paths: Sequence[str], timeout: float = 5.0) -> str:
         """Return the text of the first of these files of a container, "" when none is a script.
@@ -126,22 +141,29 @@ class Project:
         return ""
 
     def top(self, container: str, timeout: float = 5.0) -> str:
-        """Return the processes of a container."""
-        asked = commands.run(["docker", "top", container, "-eo", "pid,ppid,stat,etimes,rss,args"], timeout)
-        if asked.code:
-            raise EngineError(f"docker top failed: {asked.reason}")
-        return asked.out
+        """Return the processes of a container, as `ps` lists them."""
+        columns = urllib.parse.quote("-eo pid,ppid,stat,etimes,rss,args")
+        found = self._ask(f"/containers/{container}/top?ps_args={columns}", timeout) or {"Titles": [], "Processes": []}
+        return "\n".join(" ".join(words) for words in [found["Titles"], *found["Processes"]]) + "\n"
 
     def inspect(self, container: str, timeout: float = 5.0) -> str:
         """Return what `docker inspect` says of a container, without its environment."""
-        asked = commands.run(["docker", "inspect", container], timeout)
+        document = self._document(container, timeout)
+        if document is None:
+            return ""
+        shown = {**document, "Config": {name: one for name, one in document["Config"].items() if name != "Env"}}
+        return json.dumps([shown], indent=1)
+
+    def _document(self, container: str, timeout: float) -> docker_containers.Document | None:
+        found: docker_containers.Document | None = self._ask(f"/containers/{container}/json", timeout)
+        return found
+
+    def _ask(self, question: str, timeout: float) -> Any:
+        """What the engine's API says, None for what it does not know. Raises EngineError."""
         try:
-            documents = json.loads(asked.out)
-        except ValueError:
-            raise EngineError(f"docker inspect failed: {asked.reason}") from None
-        for document in documents:
-            document["Config"].pop("Env", None)
-        return json.dumps(documents, indent=1)
+            return engine.ask(question, timeout, engine.address())
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise EngineError(f"the Docker engine does not say {question.partition('?')[0]}: {error}") from None
 
     def images_missing(self, model: Model, timeout: float = 5.0) -> list[docker_images.MissingImage]:
         """Return the services of a merged model whose image is not on this host."""
@@ -153,16 +175,12 @@ class Project:
         return found
 
     def restart(self, containers: Sequence[str], timeout: float = 30.0) -> Result:
-        """Kill containers and start them again, at once, without waiting for one that does not answer.
-
-        `-t` is understood by each docker CLI; its long name is `--timeout` from 28 on, and `--time` before.
-        """
-        paused = commands.run(["docker", "ps", "--quiet", "--no-trunc", "--filter", "status=paused"], 5.0).out.split()
-        frozen = [name for name in containers if name in paused]
+        """Kill containers and start them again, all at once, without waiting for one that does not answer."""
+        frozen = [item["id"] for item in self.containers() if item["state"] == "paused" and item["id"] in containers]
         if frozen:
             self.unpause(frozen)
         with self._proxies_reloaded():
-            return commands.run(["docker", "restart", "-t", "0", *containers], timeout)
+            return _each(containers, "restart?t=0", timeout)
 
     def restart_gently(self, containers: Sequence[str], timeout: float = 30.0) -> Result:
         """Stop containers, each in the time that its own `stop_grace_period` gives it, and start them again."""
@@ -184,7 +202,7 @@ class Project:
     def keep_images(self, images: Mapping[str, str], name: str = "last-good") -> None:
         """Tag {service: image id} as those of a release, so that neither a build nor a clean-up takes them away."""
         for service, image in images.items():
-            commands.run(["docker", "tag", image, f"selfheal/{self.app}-{service.lower()}:{name}"], 10.0)
+            docker_images.tag(image, f"selfheal/{self.app}-{service.lower()}:{name}")
 
     def let_go_images(self, services: Iterable[str], name: str) -> None:
         """Take the tag of a release that is forgotten away; an image that has no other goes with it."""
@@ -214,7 +232,7 @@ class Project:
     def _name_image(self, image: str, name: str) -> Result:
         if "@" in name:
             return commands.run(["docker", "image", "inspect", "--format", "{{.Id}}", name], 10.0)
-        return commands.run(["docker", "tag", image, name], 10.0)
+        return docker_images.tag(image, name)
 
     def pull(self, images: Mapping[str, str], timeout: float = 1800.0) -> Result:
         """Pull {name: what the name is to mean here, a digest in a registry or the name itself}."""
@@ -278,19 +296,8 @@ class Project:
 
     def start(self, containers: Sequence[str], timeout: float = 60.0) -> Result:
         """Start containers that are there, all at once."""
-        results: list[Result] = []
-
-        def one(container: str) -> None:
-            results.append(commands.run(["docker", "start", container], timeout))
-
-        threads = [threading.Thread(target=one, args=(container,)) for container in containers]
         with self._proxies_reloaded():
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        failed = [result for result in results if result.code]
-        return failed[0] if failed else Result(0, "", "")
+            return _each(containers, "start", timeout)
 
     def start_services(self, services: Sequence[str], timeout: float = 120.0) -> Result:
         """Have Compose start the containers of some services that are there, and nothing else."""
@@ -334,6 +341,22 @@ class Project:
         graces = self._graces()
         words = ["down", "--remove-orphans", *_bounded(graces)]
         return self.compose(*words, timeout=timeout + _longest(graces))
+
+
+def _each(containers: Sequence[str], act: str, timeout: float) -> Result:
+    """Have the engine act on each of these containers, all at once; the first failure, if there is one."""
+    results: list[Result] = []
+
+    def one(container: str) -> None:
+        results.append(engine.act(f"/containers/{container}/{act}", timeout))
+
+    threads = [threading.Thread(target=one, args=(container,)) for container in containers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    failed = [result for result in results if result.code]
+    return failed[0] if failed else Result(0, "", "")
 
 
 def graces(containers: Sequence[str], timeout: float = 10.0) -> dict[str, float]:

@@ -36,6 +36,8 @@ _COMES_AND_GOES = ("is restarting", LOOPS)
 AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 2.0, 10.0
 # A look that found nothing wrong excuses what seemed wrong for so long.
 EXCUSED_SECONDS = 60.0
+# For so long after a start the answers of an app say nothing of its usual ones.
+_WARMS_UP_SECONDS = 10.0
 # An older note of the watcher before is not relied on.
 NOTE_SECONDS = 60.0
 
@@ -110,9 +112,26 @@ class ServiceWatch:
     def _runs(self, service: str) -> bool:
         return any(one.service == service and one.state in ("running", "restarting") for one in self._containers)
 
+    def pids(self) -> list[int]:
+        """The first processes of the containers that run; [] when nothing is known."""
+        return [one.pid for one in self._containers if one.state == "running" and one.pid > 0]
+
+    def warms_up(self) -> bool:
+        """Whether a container was started a moment ago, but for jobs; also when nothing is known."""
+        mine = [one.pid for one in self._containers if one.state == "running" and not one.job]
+        ages = [procfs.age(pid) for pid in mine]
+        return not ages or any(age is None or age < _WARMS_UP_SECONDS for age in ages)
+
     def may_loop(self, now: float) -> bool:
         """Whether a container was just restarted by its policy. If it dies again, it waits only for a moment."""
         return now - self._restarted < _SHORT_LIFE_SECONDS
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until something has happened to a container, for so long at most; False when the engine is not heard."""
+        if self._events is None:
+            return False
+        self._events.wait(seconds)
+        return True
 
     def unheard(self, now: float) -> float:
         """For how many seconds the engine could not be heard, 0 while it can."""

@@ -237,29 +237,29 @@ def idle(pids: Iterable[int], sleep: Callable[[float], None] = time.sleep) -> bo
     stopped (proc(5)).
     """
     them = {pid for pid in pids if pid > 0}
-    first, _ran = _work(them)
+    first, _ran = work(them)
     ticks, waited = first, 0
     for _unused in range(_IDLE_SAMPLES):
         sleep(0.03)
-        ticks, ran = _work(them)
+        ticks, ran = work(them)
         waited += ran
-    return 2 * waited < _IDLE_SAMPLES and ticks - first <= _IDLE_TICKS
+    return 2 * waited < _IDLE_SAMPLES and ticks - first <= IDLE_TICKS
 
 
 # Accepting a connection now and then is not work.
-_IDLE_SAMPLES, _IDLE_TICKS = 12, 3
+_IDLE_SAMPLES, IDLE_TICKS = 12, 3
 
 
-def _work(pids: set[int]) -> tuple[int, bool]:
-    """(ticks so far, whether a thread is runnable) of processes and all their children."""
-    ticks, runnable = 0, False
+def work(pids: Collection[int], states: str = "R") -> tuple[int, bool]:
+    """(ticks so far, whether a thread is in one of these states) of processes and all their children."""
+    ticks, is_so = 0, False
     for pid in family(pids):
         with contextlib.suppress(OSError, ValueError, IndexError):
             fields = _stat(f"/proc/{pid}/stat")
             ticks += int(fields[11]) + int(fields[12])
             for task in os.listdir(f"/proc/{pid}/task"):
-                runnable = runnable or _stat(f"/proc/{pid}/task/{task}/stat")[0] == "R"
-    return ticks, runnable
+                is_so = is_so or _stat(f"/proc/{pid}/task/{task}/stat")[0] in states
+    return ticks, is_so
 
 
 def family(pids: Iterable[int]) -> set[int]:

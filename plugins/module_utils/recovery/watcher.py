@@ -23,10 +23,12 @@ from ..deploy import rolling
 from ..env import read as env_file
 from ..health import facts as health_facts
 from ..health import service_watch
-from ..health.diagnosis import DISK_FULL_BYTES
+from ..health.diagnosis import BUSY_PRESSURE, BUSY_SHARE, DISK_FULL_BYTES
 from ..health.fact_types import SeenLoad
 from ..health.facts import Seen
+from ..health.patience import Patience
 from ..health.service_watch import ServiceWatch
+from ..health.standstill import Standstill
 from ..host import lock_holder, procfs, timers
 from ..probe import run as probe
 from ..probe import web
@@ -153,6 +155,7 @@ class Watcher:
         before = watcher_note.last(self.app.paths.root, self.app.name)
         known = service_watch.from_json(before.get("services") if before else None)
         self.services = ServiceWatch(self.app, clock.now, known)
+        self.patience = Patience(before.get("slowest") if before else None)
         self.wrong: dict[str, str] = {}
         # The checks that fail for users. An instance that is healed while others serve does not count.
         self.failing: set[str] = set()
@@ -189,9 +192,19 @@ class Watcher:
         self._rest_of(now)
 
     def wait(self, seconds: float) -> None:
-        """Wait for the next turn, or until a container is caught that dies young again and again."""
-        if self.incident is not None or not self.services.may_loop(self.clock.monotonic()):
+        """Wait for the next turn, or until the engine says that something has happened to a container.
+
+        Or until one is caught that dies young again and again.
+        """
+        if self.incident is not None:
             self.clock.sleep(seconds)
+            return
+        if not self.services.may_loop(self.clock.monotonic()):
+            # Many events at once are looked at once.
+            self.clock.sleep(min(seconds, LOOK_SECONDS))
+            rest = max(0.0, seconds - LOOK_SECONDS)
+            if not self.services.wait(rest):
+                self.clock.sleep(rest)
             return
         for _unused in range(int(seconds / LOOK_SECONDS)):
             self.clock.sleep(LOOK_SECONDS)
@@ -289,10 +302,57 @@ class Watcher:
         :arg by_service: because a service is stopped, which may be one that the check has nothing to do with.
         """
         self.resumes = False
-        found = self._run([check._replace(timeout=RESUME_SECONDS) for check in self.quick])
+        seconds = min(RESUME_SECONDS, self.patience.seconds(2 * RESUME_SECONDS, self.clock.monotonic()) / 2)
+        found = self._run([check._replace(timeout=seconds) for check in self.quick])
         return {**found, "confirmed": True, "brief": by_service}
 
     def _ask(self, checks: list[Check]) -> ProbeResult:
+        """Ask once, first with the patience that was learnt; what is late then gets all the time that its check has."""
+        found = self._ask_impatiently() if checks == self.quick else None
+        if found is None:
+            found = self._ask_patiently(checks)
+        self.probes += 1
+        self.failed_probes += not found["ok"]
+        self.probe_seconds = found["seconds"]
+        if any(item["status"] is not None for item in found["results"]):
+            self.answered = self.clock.monotonic()
+        if found["ok"] and checks == self.quick and not self.services.warms_up():
+            self.patience.answered(found["seconds"], self.clock.monotonic())
+        return found
+
+    def _ask_impatiently(self) -> ProbeResult | None:
+        """Ask the quick check with the patience that was learnt, and a second time in parallel when that is half over.
+
+        :returns: the answer; no answer of an app that does nothing; None when it is late, and may be at work.
+        """
+        now = self.clock.monotonic()
+        longest = min((check.timeout for check in self.quick), default=0.0)
+        patience = self.patience.seconds(longest, now)
+        if patience >= longest or self.busy >= BUSY_SHARE or self.services.warms_up():
+            return None
+        impatient = [check._replace(timeout=patience) for check in self.quick]
+        second, seen = list[ProbeResult](), list[Standstill]()
+
+        def look() -> None:
+            seen.append(Standstill(self.services.pids()))
+            second.append(self._run([check._replace(timeout=patience / 2) for check in self.quick]))
+
+        late = Overdue(patience / 2, look)
+        late.start()
+        try:
+            first = self._run(impatient)
+        finally:
+            late.cancel()
+        if first["ok"] or not _is_late(first):
+            return first
+        if late.is_alive():
+            late.join(patience)
+        if not second or not _is_late(second[0]) or procfs.pressure()["cpu"] >= BUSY_PRESSURE:
+            return None
+        stands = seen[0].lasts(self.clock.monotonic() - now, self.clock.sleep)
+        return {**first, "confirmed": True} if stands else None
+
+    def _ask_patiently(self, checks: list[Check]) -> ProbeResult:
         """Ask once; when the answer is late, ask a second time in parallel: both have to stay without one."""
         box: list[ProbeResult] = []
 
@@ -305,14 +365,9 @@ class Watcher:
             first = self._run(checks)
         finally:
             second.cancel()
-        late = not first["ok"] and any(item["kind"] == "timeout" for item in first["results"])
+        late = _is_late(first)
         if late and second.is_alive():
             second.join(self.config.response_seconds * 2)
-        self.probes += 1
-        self.failed_probes += not first["ok"]
-        self.probe_seconds = first["seconds"]
-        if any(item["status"] is not None for item in first["results"]):
-            self.answered = self.clock.monotonic()
         if late and box:
             if not box[0]["ok"]:
                 return {**first, "confirmed": True}
@@ -736,6 +791,7 @@ class Watcher:
             "good": self.good,
             "checks": self.checks,
             "services": service_watch.to_json(self.services.known()),
+            "slowest": self.patience.to_json(),
         }
         self.noted = self.checks["ok"] if self.checks else None
         self.is_stale = False
@@ -744,6 +800,10 @@ class Watcher:
             atomic_write(path, (json.dumps(note) + "\n").encode(), mode=0o644)
         if self.checks:
             watcher_note.touch(self.app.paths.root, self.app.name, self.checks["at"])
+
+
+def _is_late(found: ProbeResult) -> bool:
+    return not found["ok"] and any(item["kind"] == "timeout" for item in found["results"])
 
 
 def to_report(own: str, stopped: Collection[str], alive: Collection[str]) -> list[str]:

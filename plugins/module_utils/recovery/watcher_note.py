@@ -37,7 +37,8 @@ class NotedChecks(TypedDict):
 class Note(TypedDict):
     """What a watcher notes, for `selfheal status` and for the watcher after it.
 
-    `hold` says why it does nothing, and `cause` of what. `good` is when the probe passed last (epoch s).
+    `hold` says why it does nothing, and `cause` of what. `good` is when the probe passed last (epoch s). `slowest` is
+    what `Patience` has learnt.
     """
 
     at: Moment
@@ -49,6 +50,7 @@ class Note(TypedDict):
     good: float | None
     checks: NotedChecks | None
     services: KnownJson | None
+    slowest: dict[str, float]
 
 
 class SeenChecks(TypedDict):

@@ -96,6 +96,30 @@ def test_while_nothing_happens_the_engine_is_asked_once(it: Engine, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    ("ages", "warms_up"),
+    [
+        ({11: 3600.0, 12: 3600.0}, False),
+        ({11: 3600.0, 12: 2.0}, True),
+        ({11: 3600.0, 12: None}, True),
+    ],
+    ids=["all run for long", "one was started just now", "one has just ended"],
+)
+def test_an_app_warms_up_after_a_container_was_started(
+    it: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ages: dict[int, float | None], warms_up: bool
+) -> None:
+    monkeypatch.setattr(procfs, "age", lambda pid: ages[pid])
+    watched = watch(tmp_path)
+    assert watched.warms_up()
+    job = container("migrate", policy="no")
+    for pid, document in enumerate((one := container("web"), two := container("worker"), job), start=11):
+        document["State"]["Pid"] = pid
+    it.becomes(one, two, job)
+    watched.wrong(0.0)
+    assert watched.warms_up() is warms_up
+    assert watched.pids() == [11, 12, 13]
+
+
+@pytest.mark.parametrize(
     ("worker", "at_once", "later"),
     [
         ([], "", "has no container"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, Balancer
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppPaths, app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker import images as docker_images
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
@@ -368,20 +370,32 @@ class Images:
         release_store.mark_last_good(paths.directory, "r1")
 
     def run(self, argv: list[str], _timeout: float, **_unused: Any) -> commands.Result:
-        absent = commands.Result(1, "", f"Error response from daemon: No such image: {argv[-1]}")
         if argv[1] == "pull":
             self.pulled.append(argv[-1])
             return commands.Result(1, "", "the registry does not answer")
-        if argv[1] == "tag":
-            if self.tag_fails:
-                return commands.Result(1, "", self.tag_fails)
-            if argv[2] not in self.ids:
-                return absent
-            self.names[argv[3]] = argv[2]
-            return commands.Result(0, "", "")
         assert argv[1:3] == ["image", "inspect"]
-        found = argv[-1] if argv[-1] in self.ids else self.names.get(argv[-1], "")
-        return commands.Result(0, f"{found}\n", "") if found else absent
+        found = self.find(argv[-1])
+        return commands.Result(0, f"{found}\n", "") if found else self.absent(argv[-1])
+
+    def tag(self, image: str, name: str) -> commands.Result:
+        if self.tag_fails:
+            return commands.Result(1, "", self.tag_fails)
+        if image not in self.ids:
+            return self.absent(image)
+        self.names[name] = image
+        return commands.Result(0, "", "")
+
+    def find(self, image: str) -> str:
+        return image if image in self.ids else self.names.get(image, "")
+
+    @staticmethod
+    def absent(image: str) -> commands.Result:
+        return commands.Result(1, "", f"Error response from daemon: No such image: {image}")
+
+    def ask(self, question: str, *_unused: Any) -> Any:
+        """The engine's GET /images/{name}/json."""
+        found = self.find(urllib.parse.unquote(question[len("/images/") : -len("/json")]))
+        return {"Id": found} if found else None
 
     def up(self, **_unused: Any) -> commands.Result:
         self.items.append({**instance("web"), "id": "web-2", "digest": self.names["shop-web"]})
@@ -397,6 +411,8 @@ class Images:
 def images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Images:
     it = Images(app_paths("shop", root=str(tmp_path)))
     monkeypatch.setattr(commands, "run", it.run)
+    monkeypatch.setattr(docker_images, "tag", it.tag)
+    monkeypatch.setattr(engine, "ask", it.ask)
     monkeypatch.setattr(docker_project.Project, "containers", lambda _: it.items)
     monkeypatch.setattr(docker_project.Project, "up", lambda _, **how: it.up(**how))
     return it
@@ -455,7 +471,7 @@ def test_without_a_container_a_release_gets_the_image_that_has_its_name(images: 
 
 
 def test_when_docker_tag_fails_no_instance_is_created_from_another_image(images: Images) -> None:
-    images.tag_fails = "docker tag did not end within 10 s"
+    images.tag_fails = "the Docker engine did not end it within 10 s"
     images.ids.add(OLD)
     with pytest.raises(remedies.RemedyError, match=r"docker tag: .* within 10 s"):
         remedies.up(images.paths, BALANCER, build=True)

@@ -196,6 +196,89 @@ def test_a_late_answer_gets_a_second_request_in_parallel(
     assert len(world.recoveries) == acts
 
 
+class Stands:
+    """What an app looks like that owes an answer: whether it does nothing."""
+
+    lasting = True
+
+    def __init__(self, _pids: list[int]) -> None:
+        pass
+
+    def lasts(self, _waited: float, _sleep: Callable[[float], None]) -> bool:
+        return self.lasting
+
+
+@pytest.fixture
+def stands(monkeypatch: pytest.MonkeyPatch) -> type[Stands]:
+    monkeypatch.setattr(watcher, "Overdue", AtOnce)
+    monkeypatch.setattr(watcher, "Standstill", Stands)
+    monkeypatch.setattr(ServiceWatch, "warms_up", lambda _: False)
+    monkeypatch.setattr(procfs, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0))
+    monkeypatch.setattr(timers, "read", lambda _: {})
+    monkeypatch.setattr(procfs, "cpu_time", procfs.CpuTime)
+    monkeypatch.setattr(Stands, "lasting", True)
+    return Stands
+
+
+def timeouts(world: World) -> list[float]:
+    return [checks[0].timeout for checks in world.asked if len(checks) == 1]
+
+
+def test_an_app_that_was_fast_for_long_and_does_nothing_is_not_waited_for(world: World, stands: type[Stands]) -> None:
+    it = world.watcher()
+    world.turns(it, 400)
+    world.asked, world.always = [], "timeout"
+    it.turn()
+    assert len(world.recoveries) == 1
+    assert world.recoveries[0][1].seen.probe["confirmed"]
+    assert max(timeouts(world)) == 0.5
+
+
+@pytest.mark.parametrize(("second", "lasting"), [("timeout", False), ("", True)], ids=["it works", "it answers"])
+def test_an_app_that_is_slow_at_once_gets_all_the_time_of_its_check(
+    world: World, stands: type[Stands], monkeypatch: pytest.MonkeyPatch, second: str, lasting: bool
+) -> None:
+    it = world.watcher()
+    world.turns(it, 400)
+    monkeypatch.setattr(stands, "lasting", lasting)
+    monkeypatch.setattr(AtOnce, "begun", staticmethod(lambda: world.answers.insert(0, second)))
+    world.asked, world.answers = [], ["timeout", ""]
+    it.turn()
+    assert world.recoveries == []
+    assert max(timeouts(world)) == it.app.quick[0].timeout
+
+
+def test_a_host_without_a_free_processor_leaves_a_fast_app_all_its_time(world: World, stands: type[Stands]) -> None:
+    it = world.watcher()
+    world.turns(it, 400)
+    it.busy = 0.95
+    world.asked, world.always = [], "timeout"
+    it.turn()
+    assert min(timeouts(world)) == it.app.quick[0].timeout
+
+
+def test_the_first_answers_after_a_start_teach_nothing_and_are_waited_for(
+    world: World, stands: type[Stands], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = world.watcher()
+    world.turns(it, 400)
+    known = it.patience.to_json()
+    monkeypatch.setattr(ServiceWatch, "warms_up", lambda _: True)
+    world.turns(it, 60)
+    assert it.patience.to_json() == known
+    world.asked, world.always = [], "timeout"
+    it.turn()
+    assert min(timeouts(world)) == it.app.quick[0].timeout
+
+
+def test_the_patience_outlives_the_watcher_that_learnt_it(world: World, stands: type[Stands]) -> None:
+    world.turns(world.watcher(), 400)
+    it = world.watcher()
+    world.asked, world.always = [], "timeout"
+    it.turn()
+    assert max(timeouts(world)) == 0.5
+
+
 def test_a_later_check_that_hangs_is_not_excused_by_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The health route answers at once, the data route never. The parallel request asks only the health route."""
     monkeypatch.setattr(watcher, "Overdue", AtOnce)
@@ -763,6 +846,21 @@ def test_a_crash_loop_ends_the_wait_for_the_next_turn(
         return {"worker": service_watch.LOOPS} if now - begun >= caught_after - 0.01 else {}
 
     monkeypatch.setattr(it.services, "wrong", wrong)
+    it.wait(1.0)
+    assert world.now - begun == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("happens", "incident", "seconds"),
+    [(True, False, 0.2), (False, False, 1.0), (True, True, 1.0)],
+    ids=["an event", "the engine is not heard", "an open incident"],
+)
+def test_an_event_of_the_engine_ends_the_wait_for_the_next_turn(
+    happens: bool, incident: bool, seconds: float, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it, begun = world.watcher(), world.now
+    it.incident = {"id": "i1", "path": "", "seconds": 1.0} if incident else None
+    monkeypatch.setattr(it.services, "wait", lambda _seconds: happens)
     it.wait(1.0)
     assert world.now - begun == pytest.approx(seconds)
 
