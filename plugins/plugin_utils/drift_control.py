@@ -115,8 +115,7 @@ def check(how: How) -> Report:
         import ansible_runner  # noqa: F401  # checked here for a clear message
     except ImportError:
         raise DriftError(
-            "ansible-runner is missing on this machine: run make setup, or install it with pip into the environment "
-            "that holds Ansible"
+            "ansible-runner is missing on this machine: install it with pip into the environment that holds Ansible"
         ) from None
     try:
         os.makedirs(how.folder, mode=0o700, exist_ok=True)

@@ -21,11 +21,11 @@ EXCLUDED = (".git", "__pycache__", "node_modules")
 
 
 class Project(TypedDict):
-    """A project on this machine, and its copy on the controller."""
+    """A project on this machine, its copy on the controller, and the options of rsync for it."""
 
     source: str
     folder: str
-    exclude: list[str]
+    options: list[str]
 
 
 class Projects(TypedDict):
@@ -35,8 +35,15 @@ class Projects(TypedDict):
     by_host: dict[str, str]
 
 
-def project_copies(hosts: Sequence[str], variables: Mapping[str, Mapping[str, object]], directory: str) -> Projects:
-    """Return the projects of these hosts. Hosts with the same source and the same exclusions share a copy."""
+def project_copies(
+    hosts: Sequence[str], variables: Mapping[str, Mapping[str, object]], directory: str, user: str
+) -> Projects:
+    """Return the projects of these hosts. Hosts with the same source and the same exclusions share a copy.
+
+    :arg user: who reads the copies. They keep the modes of their files, so that user owns them: a file of mode 600 is
+        compared, too.
+    """
+    kept = ["--chmod=D755", "--owner", f"--chown={user}"]
     copies: dict[str, Project] = {}
     by_host = {}
     for host in hosts:
@@ -48,7 +55,9 @@ def project_copies(hosts: Sequence[str], variables: Mapping[str, Mapping[str, ob
         exclude = [*ALWAYS_EXCLUDED, *env_of(variables[host].get("compose_app_files")), *theirs]
         name = hashlib.sha256(f"{source}{' '.join(exclude)}".encode()).hexdigest()[:12]
         folder = f"{directory}/projects/{name}"
-        copies[folder] = Project(source=str(source), folder=folder, exclude=exclude)
+        copies[folder] = Project(
+            source=str(source), folder=folder, options=[*(f"--exclude={one}" for one in exclude), *kept]
+        )
         by_host[str(host)] = folder
     return Projects(projects=list(copies.values()), by_host=by_host)
 

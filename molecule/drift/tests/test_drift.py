@@ -13,13 +13,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from packaging.requirements import Requirement
+from shared import wheels
 from shared.acting import EVERYTHING, kill, slow, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -353,24 +352,7 @@ KEPT = "grep -rhE '' /var/lib/selfheal-drift /etc/selfheal-drift/config.json; jo
 
 def test_a_controller_checks_on_a_schedule(host: Any, play: Any, leaks: Any) -> None:
     """The host is its own controller: the timer's service finds a drift, and its files contain no secret."""
-    wheels = REPOSITORY / ".lab" / "wheels"
-    version = host.check_output("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'")
-    # pip would choose for the Python that it runs with, not for the host's.
-    locked = (REPOSITORY / "requirements/controller.txt").read_text(encoding="utf-8")
-    asked = []
-    for line, hashes in re.findall(r"^(\w.*?) \\\n((?: +--hash=.*\n)+)", locked, re.MULTILINE):
-        package = Requirement(line)
-        if package.marker is None or package.marker.evaluate({"python_full_version": f"{version}.0"}):
-            asked.append(f"{package.name}{package.specifier} \\\n{hashes}")
-    wanted = REPOSITORY / ".lab" / "wheels.txt"
-    wanted.write_text("".join(asked), encoding="utf-8")
-    fetch = [sys.executable, "-m", "pip", "download", "-q", "-d", str(wheels), "--only-binary=:all:", "--no-deps"]
-    given = ["--python-version", version, "--require-hashes", "-r", str(wanted)]
-    subprocess.run([*fetch, *given], cwd=REPOSITORY, check=True)
-    address = f"root@{host.backend.host.name}:/root/wheels/"
-    copy = ["rsync", "-r", "--delete", "-e", "ssh -F ../shared/ssh_config", f"{wheels}/", address]
-    subprocess.run(copy, check=True)
-
+    wheels.send(host)
     made = play("drift_control.yml")
     assert made.returncode == 0, made.stdout
     assert leaks(made.stdout) == []
