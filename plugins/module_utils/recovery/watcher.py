@@ -349,8 +349,8 @@ class Watcher:
             late.join(patience)
         if not second or not _is_late(second[0]) or procfs.pressure()["cpu"] >= BUSY_PRESSURE:
             return None
-        stands = seen[0].lasts(self.clock.monotonic() - now, self.clock.sleep)
-        return {**first, "confirmed": True} if stands else None
+        is_idle = seen[0].lasts(self.clock.monotonic() - now, self.clock.sleep)
+        return {**first, "confirmed": True} if is_idle else None
 
     def _ask_patiently(self, checks: list[Check]) -> ProbeResult:
         """Ask once; when the answer is late, ask a second time in parallel: both have to stay without one."""

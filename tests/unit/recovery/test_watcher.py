@@ -196,7 +196,7 @@ def test_a_late_answer_gets_a_second_request_in_parallel(
     assert len(world.recoveries) == acts
 
 
-class Stands:
+class Idle:
     """What an app looks like that owes an answer: whether it does nothing."""
 
     lasting = True
@@ -209,22 +209,22 @@ class Stands:
 
 
 @pytest.fixture
-def stands(monkeypatch: pytest.MonkeyPatch) -> type[Stands]:
+def idle(monkeypatch: pytest.MonkeyPatch) -> type[Idle]:
     monkeypatch.setattr(watcher, "Overdue", AtOnce)
-    monkeypatch.setattr(watcher, "Standstill", Stands)
+    monkeypatch.setattr(watcher, "Standstill", Idle)
     monkeypatch.setattr(ServiceWatch, "warms_up", lambda _: False)
     monkeypatch.setattr(procfs, "pressure", lambda: dict.fromkeys(("cpu", "memory", "io"), 0.0))
     monkeypatch.setattr(timers, "read", lambda _: {})
     monkeypatch.setattr(procfs, "cpu_time", procfs.CpuTime)
-    monkeypatch.setattr(Stands, "lasting", True)
-    return Stands
+    monkeypatch.setattr(Idle, "lasting", True)
+    return Idle
 
 
 def timeouts(world: World) -> list[float]:
     return [checks[0].timeout for checks in world.asked if len(checks) == 1]
 
 
-def test_an_app_that_was_fast_for_long_and_does_nothing_is_not_waited_for(world: World, stands: type[Stands]) -> None:
+def test_an_app_that_was_fast_for_long_and_does_nothing_is_not_waited_for(world: World, idle: type[Idle]) -> None:
     it = world.watcher()
     world.turns(it, 400)
     world.asked, world.always = [], "timeout"
@@ -236,11 +236,11 @@ def test_an_app_that_was_fast_for_long_and_does_nothing_is_not_waited_for(world:
 
 @pytest.mark.parametrize(("second", "lasting"), [("timeout", False), ("", True)], ids=["it works", "it answers"])
 def test_an_app_that_is_slow_at_once_gets_all_the_time_of_its_check(
-    world: World, stands: type[Stands], monkeypatch: pytest.MonkeyPatch, second: str, lasting: bool
+    world: World, idle: type[Idle], monkeypatch: pytest.MonkeyPatch, second: str, lasting: bool
 ) -> None:
     it = world.watcher()
     world.turns(it, 400)
-    monkeypatch.setattr(stands, "lasting", lasting)
+    monkeypatch.setattr(idle, "lasting", lasting)
     monkeypatch.setattr(AtOnce, "begun", staticmethod(lambda: world.answers.insert(0, second)))
     world.asked, world.answers = [], ["timeout", ""]
     it.turn()
@@ -248,7 +248,7 @@ def test_an_app_that_is_slow_at_once_gets_all_the_time_of_its_check(
     assert max(timeouts(world)) == it.app.quick[0].timeout
 
 
-def test_a_host_without_a_free_processor_leaves_a_fast_app_all_its_time(world: World, stands: type[Stands]) -> None:
+def test_a_host_without_a_free_processor_leaves_a_fast_app_all_its_time(world: World, idle: type[Idle]) -> None:
     it = world.watcher()
     world.turns(it, 400)
     it.busy = 0.95
@@ -258,7 +258,7 @@ def test_a_host_without_a_free_processor_leaves_a_fast_app_all_its_time(world: W
 
 
 def test_the_first_answers_after_a_start_teach_nothing_and_are_waited_for(
-    world: World, stands: type[Stands], monkeypatch: pytest.MonkeyPatch
+    world: World, idle: type[Idle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     it = world.watcher()
     world.turns(it, 400)
@@ -271,7 +271,7 @@ def test_the_first_answers_after_a_start_teach_nothing_and_are_waited_for(
     assert min(timeouts(world)) == it.app.quick[0].timeout
 
 
-def test_the_patience_outlives_the_watcher_that_learnt_it(world: World, stands: type[Stands]) -> None:
+def test_the_patience_outlives_the_watcher_that_learnt_it(world: World, idle: type[Idle]) -> None:
     world.turns(world.watcher(), 400)
     it = world.watcher()
     world.asked, world.always = [], "timeout"
