@@ -328,7 +328,10 @@ class Watcher:
         now = self.clock.monotonic()
         longest = min((check.timeout for check in self.quick), default=0.0)
         patience = self.patience.seconds(longest, now)
-        if patience >= longest or self.busy >= BUSY_SHARE or self.services.warms_up():
+        if patience >= longest or self.services.warms_up():
+            return None
+        if self.busy >= BUSY_SHARE or procfs.pressure()["cpu"] >= BUSY_PRESSURE:
+            # What waits for a processor is late, and a moment's look does not tell it from what hangs.
             return None
         impatient = [check._replace(timeout=patience) for check in self.quick]
         second, seen = list[ProbeResult](), list[Standstill]()
@@ -347,7 +350,7 @@ class Watcher:
             return first
         if late.is_alive():
             late.join(patience)
-        if not second or not _is_late(second[0]) or procfs.pressure()["cpu"] >= BUSY_PRESSURE:
+        if not second or not _is_late(second[0]):
             return None
         is_idle = seen[0].lasts(self.clock.monotonic() - now, self.clock.sleep)
         return {**first, "confirmed": True} if is_idle else None

@@ -248,10 +248,14 @@ def test_an_app_that_is_slow_at_once_gets_all_the_time_of_its_check(
     assert max(timeouts(world)) == it.app.quick[0].timeout
 
 
-def test_a_host_without_a_free_processor_leaves_a_fast_app_all_its_time(world: World, idle: type[Idle]) -> None:
+@pytest.mark.parametrize(("busy", "pressure"), [(0.95, 0.0), (0.5, 80.0)], ids=["no free processor", "pressure"])
+def test_a_busy_host_leaves_a_fast_app_all_its_time(
+    world: World, idle: type[Idle], monkeypatch: pytest.MonkeyPatch, busy: float, pressure: float
+) -> None:
     it = world.watcher()
     world.turns(it, 400)
-    it.busy = 0.95
+    it.busy = busy
+    monkeypatch.setattr(procfs, "pressure", lambda: {"cpu": pressure, "memory": 0.0, "io": 0.0})
     world.asked, world.always = [], "timeout"
     it.turn()
     assert min(timeouts(world)) == it.app.quick[0].timeout
