@@ -17,6 +17,7 @@ from ..records import state
 from ..records.incidents import IncidentRecord
 from ..records.state import Pause, State
 from ..reporting import alert_outbox
+from ..reporting.alert_messages import Changed
 from .config import Config
 from .ladder import TOUCHING
 
@@ -37,7 +38,8 @@ class NotedChecks(TypedDict):
 class Note(TypedDict):
     """What a watcher notes, for `selfheal status` and for the watcher after it.
 
-    `hold` says why it does nothing, and `cause` of what. `good` is when the probe passed last (epoch s).
+    `hold` says why it does nothing, and `cause` of what. `good` is when the probe passed last (epoch s). `changed` are
+    changes by hand that go on.
     """
 
     at: Moment
@@ -49,6 +51,7 @@ class Note(TypedDict):
     good: float | None
     checks: NotedChecks | None
     services: KnownJson | None
+    changed: list[Changed]
 
 
 class SeenChecks(TypedDict):
