@@ -77,6 +77,7 @@ class WatchedFiles:
         self._folders: dict[str, tuple[_Stamp | None, tuple[str, ...]]] = {}
         self._stamps: dict[str, _Stamp | None] = {}
         self._contents: dict[str, str] = {}
+        self._differs: dict[str, str] = {}
         # What has to be read, and since when (monotonic s).
         self._queue: dict[str, float] = {}
         self._parts: dict[str, _Part] = {}
@@ -88,17 +89,19 @@ class WatchedFiles:
 
     def look(self, now: float, wall: float) -> dict[str, Difference]:
         """Return what differs, by path. A file that could not be read yet is as it was."""
-        self._renew()
+        # Only what may be different since the last look is compared: there may be hundreds.
+        again = set(self._wanted) if self._renew() else set()
         for path in self._wanted:
             stamp = _stamp(path)
             if path not in self._stamps or stamp != self._stamps[path]:
                 self._see(path, stamp, now)
+                again.add(path)
+        again.update(self._queue)
         self._read_queue(now)
-        found = {}
-        for path, wanted in self._wanted.items():
-            what = self._compared(path, wanted)
-            if what:
-                found[path] = Difference(what, _changed_at(path, self._stamps[path], wall))
+        for path in again:
+            self._differs[path] = self._compared(path, self._wanted[path])
+        differs = {path: what for path, what in self._differs.items() if what}
+        found = {path: Difference(what, _changed_at(path, self._stamps[path], wall)) for path, what in differs.items()}
         found.update({path: Difference("is new", _changed_at(path, _stamp(path), wall)) for path in self._added()})
         if found.keys() - self._app_files() and not self._reports_host():
             found = {path: one for path, one in found.items() if path in self._app_files()}
@@ -109,11 +112,11 @@ class WatchedFiles:
 
     # --- what is desired ---------------------------------------------------------------------------------------------
 
-    def _renew(self) -> None:
-        """Read again what is desired, when one of its sources was written."""
+    def _renew(self) -> bool:
+        """Read again what is desired, when one of its sources was written; whether it was."""
         stamps = (_stamp(self._link), *(_stamp(path, follow=True) for path in self._sources))
         if stamps == self._source_stamps:
-            return
+            return False
         self._source_stamps = stamps
         record, problem = Record(), ""
         try:
@@ -129,6 +132,7 @@ class WatchedFiles:
         count = self._want({**self._of_release(), **self._of_env()}, record)
         too_many = f"of {count} files, {MOST_FILES} are watched for changes by hand; drift.yml compares all"
         self.problem = "; ".join(filter(None, (problem, too_many if count > MOST_FILES else "")))
+        return True
 
     def _want(self, of_app: Mapping[str, tuple[DesiredFile, ...]], record: Record) -> int:
         """Watch these files, and no others; return how many there are, of which the last are left out."""
@@ -138,6 +142,8 @@ class WatchedFiles:
         self._of_host = frozenset(self._wanted) - frozenset(of_app)
         self._recorded = frozenset(of_host)
         self._folders = {self._here(folder): (None, ()) for folder in record.folders}
+        # All are compared again.
+        self._differs = {}
         self._stamps = {path: one for path, one in self._stamps.items() if path in self._wanted}
         self._contents = {path: one for path, one in self._contents.items() if path in self._wanted}
         self._queue = {path: one for path, one in self._queue.items() if path in self._wanted}
