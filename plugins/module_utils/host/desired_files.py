@@ -141,6 +141,8 @@ def forget(paths: Iterable[str], root: str = "/") -> None:
 
 def follow(path: str, root: str = "/") -> None:
     """A remedy has replaced a file, or removed it: where it is recorded, it is recorded as it is now, if possible."""
+    if not os.path.lexists(record_path(root)):
+        return
     with contextlib.suppress(OSError, LockHeld), hold_lock(lock_path(root), 1.0, "record a configuration file"):
         record = _kept(root)
         if path in record.files:
