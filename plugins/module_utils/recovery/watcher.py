@@ -75,7 +75,7 @@ RATE_LIMITED_SECONDS, RATE_LIMITED_LONGEST = 60.0, 600.0
 ALERT_RETRY_SECONDS, ALERT_TIMEOUT = 5.0, 2.0
 # How often files and containers are compared with what they should be, and how long the journal may take to say who was
 # logged in.
-CHANGED_SECONDS, LOGINS_SECONDS = 2.0, 2.0
+CHANGED_SECONDS, LOGINS_SECONDS = 3.0, 2.0
 # A holder of the lock that does nothing for so long is stuck: a deploy touches it every five seconds. One that works on
 # a sick app for longer than a deploy waits for its gate is reported.
 STUCK_SECONDS, WORKS_SECONDS = 30.0, 180.0

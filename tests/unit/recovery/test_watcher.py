@@ -996,13 +996,13 @@ def test_a_change_by_hand_is_an_alert_within_seconds_and_over_when_it_is_undone(
     world.turns(it, 20)
     assert change_alerts(it) == {}
     changed.write_text('{"debug": true}\n', encoding="utf-8")
-    world.turns(it, 6)
+    world.turns(it, 8)
     assert list(change_alerts(it).values()) == [False]
     assert "logged in: ada from 192.0.2.7" in it.problems["changed"]
     world.turns(it, 120)
     assert capsys.readouterr().out.count("changed by hand") == 1
     changed.write_text("{}\n", encoding="utf-8")
-    world.turns(it, 14)
+    world.turns(it, 18)
     assert (it.problems["changed"], set(change_alerts(it).values()) - {True}) == ("", set())
 
 
@@ -1085,7 +1085,7 @@ def test_a_container_that_was_changed_stays_reported_while_the_engine_is_down(
     monkeypatch.setattr(ServiceWatch, "updated", lambda _: {"shop-web-1": "memory 128 MiB instead of 256 MiB"})
     monkeypatch.setattr(ServiceWatch, "known", lambda _: known)
     it = world.watcher()
-    world.turns(it, 6)
+    world.turns(it, 8)
     assert [one.things for one in it.hand.changes] == [{"container shop-web-1": "memory 128 MiB instead of 256 MiB"}]
     assert "no one was logged in over ssh" in it.problems["changed"]
     monkeypatch.setattr(ServiceWatch, "updated", lambda _: {})
@@ -1093,7 +1093,7 @@ def test_a_container_that_was_changed_stays_reported_while_the_engine_is_down(
     world.turns(it, 60)
     assert len(it.hand.changes) == 1
     monkeypatch.setattr(ServiceWatch, "known", lambda _: known)
-    world.turns(it, 14)
+    world.turns(it, 18)
     assert it.hand.changes == []
 
 
@@ -1116,7 +1116,7 @@ def test_the_first_watcher_that_lives_reports_the_files_of_the_host(world: World
     with hold_lock(watcher.lock_path(world.root, "blog"), 0.0, "watch blog"):
         world.turns(it, 20)
         assert it.hand.changes == []
-    world.turns(it, 6)
+    world.turns(it, 8)
     assert len(it.hand.changes) == 1
 
 
