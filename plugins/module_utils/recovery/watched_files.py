@@ -166,7 +166,8 @@ class WatchedFiles:
         for name, mark in good["files"].items():
             if not project_layout.is_inside(name) or name in layout.local or _is_data(name, layout.data):
                 continue
-            marks = dict.fromkeys((str(mark), written.get(name, str(mark))))
+            # What the newer project no longer names was removed with it.
+            marks = dict.fromkeys((str(mark), written.get(name, "") if written else str(mark)))
             found[os.path.join(directory, name)] = tuple(map(_desired, marks))
         return found
 

@@ -214,9 +214,12 @@ def test_what_was_written_is_noted_for_the_watcher(run: Run, fake: Engine, tmp_p
     marks = json.loads(note.read_text(encoding="utf-8"))
     assert marks == release_store.files(str(tmp_path / "app"))
     assert sorted(marks) == ["compose.hardened.yaml", "compose.yaml"]
+    before = note.stat()
+    run()
+    assert note.stat() == before, "nothing has changed"
     note.unlink()
     run()
-    assert not note.exists(), "nothing has changed"
+    assert json.loads(note.read_text(encoding="utf-8")) == marks, "the run before was killed"
 
 
 def test_how_compose_is_asked(run: Run, fake: Engine, tmp_path: Path) -> None:

@@ -196,6 +196,18 @@ def test_a_deploy_from_its_files_to_its_end(host: Host) -> None:
     assert host.look() == {"opt/shop/compose.yaml": "other content"}
 
 
+def test_a_file_that_the_newer_project_has_no_more(host: Host) -> None:
+    """It is removed before the deploy that puts the project in force."""
+    host.look()
+    marks = {name: mark for name, mark in release_store.files(host.paths.directory).items() if name != "nginx.conf"}
+    Path(host.paths.state).mkdir(parents=True, exist_ok=True)
+    Path(host.paths.written).write_text(json.dumps(marks), encoding="utf-8")
+    (host.root / "opt/shop/nginx.conf").unlink()
+    assert host.look() == {}
+    (host.root / "opt/shop/compose.yaml").unlink()
+    assert host.look() == {"opt/shop/compose.yaml": "is gone"}
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"compose.yaml": 7}'])
 def test_a_damaged_note_of_what_was_written_is_ignored(content: str, host: Host) -> None:
     Path(host.paths.state).mkdir(parents=True)
