@@ -283,8 +283,12 @@ def leave(paths: AppPaths) -> None:
     Raises OSError when the part cannot be removed.
     """
     path = os.path.join(paths.root, CONFIG.format(app=paths.name).lstrip("/"))
-    with contextlib.suppress(FileNotFoundError):
+    is_there = os.path.lexists(path)
+    if is_there:
         os.unlink(path)
+    # Also when it is not there: a run that was killed may have removed it.
+    desired_files.follow(CONFIG.format(app=paths.name), paths.root)
+    if is_there:
         # Without a part of any app it would not start.
         others = any(name.endswith(".cfg") for name in os.listdir(os.path.dirname(path)))
         commands.run(["systemctl", "reload-or-restart" if others else "stop", UNIT], 30.0)

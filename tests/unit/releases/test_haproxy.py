@@ -439,3 +439,17 @@ def test_a_file_that_is_restored_or_set_aside_is_recorded_so(paths: AppPaths, on
     record = desired_files.read(paths.root)
     assert record is not None
     assert {path: one.content for path, one in record.files.items()} == {shop: fingerprint("shop 1")}
+
+
+@pytest.mark.parametrize("was_killed", [False, True])
+def test_a_part_that_is_given_back_is_not_reported_as_gone(was_killed: bool, paths: AppPaths, on_host: Host) -> None:
+    shop = "/etc/haproxy/selfheal/shop.cfg"
+    with desired_files.writing([desired_files.Wanted(shop, b"shop 1", 0o644)], paths.root):
+        on_host.write("selfheal/shop.cfg", "shop 1")
+    if was_killed:
+        Path(paths.root, shop.lstrip("/")).unlink()
+    releases_haproxy.leave(paths)
+    record = desired_files.read(paths.root)
+    assert record is not None
+    assert shop not in record.files
+    assert not Path(paths.root, shop.lstrip("/")).exists()
