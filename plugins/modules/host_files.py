@@ -12,6 +12,8 @@ description:
   - Writes configuration files, and the directories they are in, in one module run. With M(ansible.builtin.file) and
     M(ansible.builtin.template) each file takes three.
   - All files that change are validated before the first one is written. Each is replaced atomically.
+  - Records the files, as fingerprints, in C(/var/lib/selfheal/desired_files.json). The watcher reports one that is
+    changed by hand.
 author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
@@ -78,6 +80,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import LockHeld
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import config_files
@@ -109,7 +112,7 @@ def bring(module: AnsibleModule) -> dict[str, Any]:
         changes = config_files.plan(wanted)
         validate(changes, validators, module.check_mode)
         if not module.check_mode:
-            config_files.apply(changes)
+            config_files.apply(changes, wanted)
     except config_files.HostFilesError as error:
         raise ansible_no_log.Failed(error) from error
     # What a file held before may be a secret, and a task that says so has no diff.
@@ -128,7 +131,7 @@ def validate(changes: list[config_files.Change], validators: dict[str, list[str]
 
 def main() -> None:
     """Compare, validate, write, exit."""
-    ansible_no_log.run(AnsibleModule, SPEC, bring, (OSError,))
+    ansible_no_log.run(AnsibleModule, SPEC, bring, (OSError, LockHeld))
 
 
 if __name__ == "__main__":

@@ -226,6 +226,23 @@ def test_secret_files_are_restored_and_not_shown(host: Any, play: Callable[..., 
     assert [name for name, value in receivers.secrets.items() if value in ended.stdout] == []
 
 
+def test_a_change_by_hand_is_reported_with_who_was_logged_in(host: Any, receivers: Any) -> None:
+    path = f"/opt/{APP}/compose.yaml"
+    host.check_output(f"cp -p {path} /root/before && echo '# mine' >> {path}")
+    for one in receivers.wait(f"{ABOUT} changed by hand"):
+        has(
+            one,
+            rf"^🟡 {ABOUT} changed by hand: {path}$",
+            f"^• {path}: other content$",
+            r"^At .* UTC\. Logged in over ssh: .*root from ",
+            "^Next: write it into the inventory",
+        )
+    assert says(host, "selfheal status", f"problem: changed by hand: {path}")
+    host.check_output(f"cp -p /root/before {path} && rm /root/before")
+    for one in receivers.wait(f"{ABOUT} what was changed by hand is as desired again"):
+        has(one, "^🟢 ")
+
+
 def test_a_long_pause_is_reported(host: Any, receivers: Any) -> None:
     host.check_output("selfheal pause --for 1h --reason 'a new disk'")
     # As if it had begun a minute ago, the shortest time that may be configured.

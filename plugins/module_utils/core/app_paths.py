@@ -64,6 +64,11 @@ class AppPaths(NamedTuple):
         return os.path.join(self.state, "copied.json")
 
     @property
+    def written(self) -> str:
+        """Says what the files of the project were when they were written last: a deploy puts them in force."""
+        return os.path.join(self.state, "written.json")
+
+    @property
     def haproxy(self) -> str:
         """Where HAProxy's files are kept as they were when they passed its own check."""
         return os.path.join(self.state, "haproxy")

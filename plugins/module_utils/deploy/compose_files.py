@@ -20,7 +20,7 @@ from ..compose.backing_services import Backing
 from ..compose.services import TABLE, OverlayError, Service
 from ..core.app import App
 from ..core.app_paths import AppPaths
-from ..core.files import NoFile, read_small
+from ..core.files import NoFile, atomic_write, read_small, readable
 from ..core.fingerprint import fingerprint
 from ..core.locks import hold_lock
 from ..core.redact import redact
@@ -179,6 +179,8 @@ def install(app: App, source: Source, table: object, check: bool, behind: Backin
             staged_project.record_copied(paths.copied, paths.directory, verdict)
             notes += staged_project.replace(paths.directory, verdict.changes, texts, verdict.removed, verdict.folders)
             kept = staged_project.link_env(paths.directory, verdict.layout.folder)
+            # Also when nothing changes: the run before may have been killed before it noted what it wrote.
+            _note_written(paths)
             notes += (
                 [f"{kept} is what {verdict.layout.folder}/.env was: the app's env is {paths.env} alone"] if kept else []
             )
@@ -191,6 +193,14 @@ def install(app: App, source: Source, table: object, check: bool, behind: Backin
         "proved": True,
         "engine": {"version": plan.host.version, "compose": plan.host.compose},
     }
+
+
+def _note_written(paths: AppPaths) -> None:
+    """Note what the files are now, for the watcher: until a deploy has put them in force, they are of no release."""
+    os.makedirs(paths.state, mode=0o700, exist_ok=True)
+    text = json.dumps(release_store.files(paths.directory), sort_keys=True).encode()
+    if text != readable(paths.written):
+        atomic_write(paths.written, text)
 
 
 def _diff(paths: AppPaths, verdict: staged_project.Verdict, texts: Mapping[str, bytes]) -> list[FileDiff]:

@@ -676,6 +676,10 @@ def _record(
         "pins": _pins(instances, last, how.pins),
         # Compose labels a container with another hash than `config --hash` prints (2.26).
         "labels": {item["service"]: item["config_hash"] for item in instances},
+        # `docker update` changes them, and no file.
+        "settings": {
+            item["service"]: docker_containers.settings(item["limits"], item["restart_policy"]) for item in instances
+        },
         # How long each took to start, at most (s): a recovery gives it twice as long.
         "starts": {
             **((last.get("starts") if last else None) or {}),

@@ -140,6 +140,32 @@ class Container(TypedDict):
     ports: list[int]
 
 
+def limits(document: Document) -> Limits:
+    """The limits of a container."""
+    host = document["HostConfig"]
+    return {
+        "cpus": (host.get("NanoCpus") or 0) / 1e9,
+        "memory_bytes": host.get("Memory") or 0,
+        "memory_reservation_bytes": host.get("MemoryReservation") or 0,
+        "pids": host.get("PidsLimit") or 0,
+    }
+
+
+def settings(given: Limits, restart_policy: str) -> dict[str, str]:
+    """What `docker update` changes of a container, as text that can be compared and shown."""
+    return {
+        "cpus": f"{given['cpus']:g}",
+        "memory": _mebibytes(given["memory_bytes"]),
+        "memory reservation": _mebibytes(given["memory_reservation_bytes"]),
+        "pids": str(max(given["pids"], 0)),
+        "restart": restart_policy or "no",
+    }
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / 1048576:g} MiB"
+
+
 def instance(document: Document, now: float) -> Container:
     """Turn a container's document into facts; what they say of ages counts back from `now` (epoch s)."""
     state_, config, host = document["State"], document["Config"], document["HostConfig"]
@@ -174,12 +200,7 @@ def instance(document: Document, now: float) -> Container:
         "pid": state_.get("Pid", 0),
         "image": config.get("Image", ""),
         "digest": document.get("Image", ""),
-        "limits": {
-            "cpus": (host.get("NanoCpus") or 0) / 1e9,
-            "memory_bytes": host.get("Memory") or 0,
-            "memory_reservation_bytes": host.get("MemoryReservation") or 0,
-            "pids": host.get("PidsLimit") or 0,
-        },
+        "limits": limits(document),
         "read_only": bool(host.get("ReadonlyRootfs")),
         "job_done": _is_done(state_, restart_policy),
         "restart_policy": restart_policy,

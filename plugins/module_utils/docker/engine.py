@@ -115,6 +115,7 @@ class Events:
         "unpause",
         "destroy",
         "health_status",
+        "update",
     )
 
     def __init__(self, app: str, since: float = 0.0, timeout: float = 2.0, path: str = "") -> None:

@@ -20,8 +20,9 @@ from ..core.fingerprint import fingerprint
 from ..core.redact import hide_passwords
 from ..core.versions import is_older
 from ..docker.project_layout import is_left_out
+from ..host.logins import logged_in
 from . import shortened
-from .host_facts import ContainerFacts, DesiredService, HostFacts, Login, ReportedFacts
+from .host_facts import ContainerFacts, DesiredService, HostFacts, ReportedFacts
 
 Event = Mapping[str, Any]
 """An event of a run, in ansible-runner's own format: its documentation, "Runner Artifact Job Events"."""
@@ -172,7 +173,10 @@ def _differences(data: Mapping[str, Any], result: Result) -> list[Difference]:
     found = [one for diff in (diffs if isinstance(diffs, list) else [diffs]) for one in _diff(diff, result)]
     if found:
         return found
-    name = result.get("path") or result.get("dest") or result.get("name") or data.get("task")
+    # Without a diff, `host_files` only names the files.
+    listed = result.get("files")
+    first = listed[0] if isinstance(listed, list) and listed else ""
+    name = result.get("path") or result.get("dest") or result.get("name") or first or data.get("task")
     return [_one(str(name), "state", "differs", "as configured")]
 
 
@@ -491,14 +495,6 @@ def _untouched_since(one: Located, is_: str, path: str, changed_at: float, facts
         return changed_at
     # A file that is gone may have been removed when its folder changed last.
     return facts.get("folders", {}).get(posixpath.dirname(path), 0.0)
-
-
-def logged_in(logins: Iterable[Login], moment: float) -> list[str]:
-    """The sessions at that moment, as `user from ADDRESS`."""
-    if not moment:
-        return []
-    there = [one for one in logins if one["begun"] <= moment and (not one["ended"] or moment <= one["ended"] + 1.0)]
-    return sorted({f"{one['user']} from {one['from']}" for one in there})
 
 
 SEVERITIES = ("security", "availability", "cosmetic")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import grp
-import json
 import os
 import pwd
 import re
@@ -33,6 +32,8 @@ from ..docker.containers import Document
 from ..docker.model import Model
 from ..env import history as env_history
 from ..host import command as commands
+from ..host import logins
+from ..host.logins import Login
 from ..records import state
 from ..recovery import config as agent_config
 from ..releases import store as release_store
@@ -75,8 +76,6 @@ SYSCTL = (
     *("net/ipv6/conf/all/accept_redirects", "net/ipv6/conf/all/disable_ipv6", "fs/protected_hardlinks"),
     *("fs/protected_symlinks", "fs/suid_dumpable", "vm/overcommit_memory", "vm/swappiness"),
 )
-LOGINS = 2000
-"""How many of the newest lines of the journal about sessions are read."""
 
 
 class Settings(TypedDict):
@@ -132,10 +131,6 @@ class FileFacts(TypedDict):
     owner: str
     mode: str
     changed: float
-
-
-Login = TypedDict("Login", {"user": str, "from": str, "begun": float, "ended": float})
-"""A session over ssh (epoch s); `ended` is 0 for one that goes on. `from` is an address, and a keyword of Python."""
 
 
 class RunningRelease(TypedDict, total=False):
@@ -226,7 +221,7 @@ def read(paths: AppPaths, source: str = "", exclude: Sequence[str] = ()) -> Host
         "files": dict(_files(paths)),
         "folders": dict(_folders(paths)),
         "now": now,
-        "logins": _logins(problems),
+        "logins": logins.read(SECONDS),
         "incident": str((found["incident"] or {}).get("id", "")),
         "busy": is_locked(paths.lock),
         "problems": problems,
@@ -496,29 +491,3 @@ def _about(status: os.stat_result) -> FileFacts:
         return {"owner": f"{owner}:{group}", "mode": f"{stat.S_IMODE(status.st_mode):04o}", "changed": status.st_ctime}
     numbers = f"{status.st_uid}:{status.st_gid}"
     return {"owner": numbers, "mode": f"{stat.S_IMODE(status.st_mode):04o}", "changed": status.st_ctime}
-
-
-# --- sessions ---
-
-_ACCEPTED = re.compile(r"^Accepted \S+ for (\S+) from (\S+) ")
-
-
-def _logins(problems: list[str]) -> list[Login]:
-    """Sessions over ssh, from the journal."""
-    argv = ("journalctl", "--quiet", "--output=json", "--output-fields=MESSAGE,_PID", f"--lines={LOGINS}")
-    listed = _ask(problems, *argv, "SYSLOG_IDENTIFIER=sshd", "SYSLOG_IDENTIFIER=sshd-session", quiet=True)
-    found: list[Login] = []
-    by_pid: dict[str, Login] = {}
-    for line in listed or ():
-        try:
-            entry = json.loads(line)
-            message, at = str(entry["MESSAGE"]), int(entry["__REALTIME_TIMESTAMP"]) / 1e6
-        except (ValueError, KeyError):
-            continue
-        accepted = _ACCEPTED.match(message)
-        if accepted:
-            by_pid[entry.get("_PID", "")] = {"user": accepted[1], "from": accepted[2], "begun": at, "ended": 0.0}
-            found.append(by_pid[entry.get("_PID", "")])
-        elif "session closed" in message and entry.get("_PID") in by_pid:
-            by_pid[entry["_PID"]]["ended"] = at
-    return found

@@ -414,7 +414,8 @@ def _find(known: Sequence[Version], mark: str) -> Version | None:
 
 
 def _is_newest(known: Sequence[Version], mark: str) -> bool:
-    return bool(known) and known[-1]["fingerprint"] == mark
+    """Whether this is the newest version. One that was found was a person's, until a run writes the same."""
+    return bool(known) and known[-1]["fingerprint"] == mark and known[-1]["why"] != "found"
 
 
 def _id(mark: str, now: float) -> str:

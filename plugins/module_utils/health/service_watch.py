@@ -19,6 +19,7 @@ from ..docker import engine
 from ..docker.containers import Document
 from ..host import procfs
 from ..releases import store as release_store
+from ..releases.store import Release
 
 # The engine's restart policy starts a container again after 0.1 s, 0.2 s, 0.4 s ...
 DOWN_SECONDS = 0.9
@@ -47,7 +48,8 @@ class Container(NamedTuple):
 
     `job`: whether nothing runs it again; `done`: whether it was one, and has ended with 0. `loops`: whether it waits to
     be started again, for the third time or more, after a short life. `restarts`: by its restart policy. `by_hand`: the
-    folder of a `docker compose up` that did not use the overlay, "" for one that did.
+    folder of a `docker compose up` that did not use the overlay, "" for one that did. `image`: the id of its image;
+    `settings`: what `docker update` changes.
     """
 
     service: str
@@ -59,6 +61,9 @@ class Container(NamedTuple):
     loops: bool = False
     restarts: int = 0
     by_hand: str = ""
+    name: str = ""
+    image: str = ""
+    settings: Mapping[str, str] = {}
 
 
 class Known(NamedTuple):
@@ -88,6 +93,7 @@ class ServiceWatch:
         self._restarted = float("-inf")
         self._unheard: float | None = None
         self._stamp = 0
+        self._good: Release | None = None
 
     def wrong(self, now: float) -> dict[str, str]:
         """Return {service: what is wrong with it}, of what will not pass in a moment. `now`: monotonic seconds."""
@@ -143,6 +149,14 @@ class ServiceWatch:
             return {}
         return {one.service: one.by_hand for one in self._containers if one.by_hand}
 
+    def updated(self) -> dict[str, str]:
+        """{container: what is different} of those that run, and not with the image and the limits of the release."""
+        if self._good is None:
+            return {}
+        running = [one for one in self._containers if one.state == "running" and not one.by_hand]
+        found = {one.name: _updated(one, self._good) for one in running}
+        return {name: what for name, what in found.items() if what}
+
     def excuse(self, wrong: Mapping[str, str], now: float) -> None:
         """What seemed wrong was looked at closely, and is well: it is asked for again in a while."""
         self._unheard = None if self._unheard is None else now
@@ -195,18 +209,17 @@ class ServiceWatch:
             self._expected = frozenset()
 
     def _good_stamp(self) -> int:
-        """Another number when another release is the last good one."""
+        """Another number when another release is the last good one, or its record was written again."""
+        link = os.path.join(release_store.folder(self.app.paths.directory), release_store.LAST_GOOD)
         try:
-            return os.lstat(
-                os.path.join(release_store.folder(self.app.paths.directory), release_store.LAST_GOOD)
-            ).st_mtime_ns
+            return os.lstat(link).st_mtime_ns + os.stat(os.path.join(link, "release.json")).st_mtime_ns
         except OSError:
             return 0
 
     def _who_is_expected(self) -> frozenset[str]:
         """What the last good release ran, but for its jobs; without one, what was seen running."""
         self._stamp = self._good_stamp()
-        good = release_store.last_good(self.app.paths.directory)
+        good = self._good = release_store.last_good(self.app.paths.directory)
         mine = {self.app.balancer.service} if self.app.balancer else set()
         if good is None:
             seen = {one.service for one in self._containers if one.state == "running"}
@@ -246,11 +259,16 @@ def from_json(found: Any) -> Known | None:
                 loops=bool(loops),
                 restarts=int(restarts),
                 by_hand=str(by_hand),
+                name=str(name),
+                image=str(image),
+                settings={str(key): str(value) for key, value in settings.items()},
             )
-            for service, state, health, pid, job, done, loops, restarts, by_hand in found["containers"]
+            for (service, state, health, pid, job, done, loops, restarts, by_hand, name, image, settings) in found[
+                "containers"
+            ]
         )
         return Known(float(found["at"]), there, frozenset(map(str, found["expected"])))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
@@ -271,9 +289,31 @@ def containers(documents: Iterable[Document]) -> list[Container]:
                 _loops(document),
                 int(document.get("RestartCount") or 0),
                 docker_containers.started_by_hand(document),
+                str(document["Name"]).lstrip("/"),
+                str(document.get("Image", "")),
+                docker_containers.settings(docker_containers.limits(document), policy),
             )
         )
     return found
+
+
+def _updated(one: Container, good: Release) -> str:
+    """What is different about a container from its release; "" for nothing."""
+    recorded = good.get("settings")
+    # A record from before has none.
+    found = recorded.get(one.service) if isinstance(recorded, dict) else None
+    wanted = dict(found) if isinstance(found, dict) else {}
+    image = good["images"].get(one.service)
+    if image:
+        wanted["image"] = image
+    is_ = {**one.settings, "image": one.image}
+    differs = [key for key, should in wanted.items() if is_.get(key, should) != should]
+    return ", ".join(f"{key} {_shown(is_[key])} instead of {_shown(wanted[key])}" for key in differs)
+
+
+def _shown(value: str) -> str:
+    """A digest in short."""
+    return value[:19] if value.startswith("sha256:") else value
 
 
 def _restarts(found: Iterable[Container]) -> set[tuple[str, int]]:

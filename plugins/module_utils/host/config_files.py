@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 from ..core.files import atomic_write
+from . import desired_files
 
 Run = Callable[[Sequence[str]], "tuple[int, str]"]
 """Runs a command: (exit code, what it said); raises FileNotFoundError when it is not installed."""
@@ -115,14 +116,22 @@ def validate(changes: Sequence[Change], validators: Mapping[str, Sequence[str]],
             raise HostFilesError(f"{change.path}: {command[0]} rejects it: {reason or f'exit code {code}'}")
 
 
-def apply(changes: Sequence[Change]) -> None:
+def apply(changes: Sequence[Change], wanted: Sequence[WantedFile] = (), root: str = "/") -> None:
     """Write or delete the files; missing directories are made with mode 0755.
 
+    :arg wanted: what is recorded as desired before, also what does not change.
     :raises OSError: naming the file; those before it are written.
+    :raises LockHeld: another run writes configuration files; nothing was written.
     """
-    for change in changes:
-        if change.after is None:
-            os.unlink(change.path)
-        else:
-            os.makedirs(os.path.dirname(change.path), mode=0o755, exist_ok=True)
-            atomic_write(change.path, change.after.encode(), mode=change.mode)
+    with desired_files.writing([_recorded(item) for item in wanted], root):
+        for change in changes:
+            if change.after is None:
+                os.unlink(change.path)
+            else:
+                os.makedirs(os.path.dirname(change.path), mode=0o755, exist_ok=True)
+                atomic_write(change.path, change.after.encode(), mode=change.mode)
+
+
+def _recorded(item: WantedFile) -> desired_files.Wanted:
+    content = None if item["state"] == "absent" else str(item["content"] or "").encode()
+    return desired_files.Wanted(str(item["path"]), content, int(str(item["mode"]), 8))

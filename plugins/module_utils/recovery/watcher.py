@@ -29,7 +29,7 @@ from ..health.facts import Seen
 from ..health.patience import Patience
 from ..health.service_watch import ServiceWatch
 from ..health.standstill import Standstill
-from ..host import lock_holder, procfs, timers
+from ..host import desired_files, lock_holder, logins, procfs, timers
 from ..probe import run as probe
 from ..probe import web
 from ..probe.run import CheckResult, ProbeResult
@@ -40,8 +40,11 @@ from ..reporting import alert_messages, alert_outbox, metrics
 from . import config as agent_config
 from . import watcher_note
 from .config import Config
+from .hand_changes import CLEAR_SECONDS, HandChanges
+from .hand_changes import to_json as changes_as_json
 from .ladder import HOLD_SECONDS
 from .run import BEGUN, IncidentFolder, Watch, recover
+from .watched_files import Difference, WatchedFiles
 from .watcher_note import Note, NotedChecks
 
 # It ends by itself after a quarter of an hour, so that whatever a long life gathers is gone with it: some 100 kB in ten
@@ -72,6 +75,9 @@ TIMERS_SECONDS, TIMERS_AGAIN = 120.0, 10.0
 # An app that limits its checks may say in Retry-After when they may ask again.
 RATE_LIMITED_SECONDS, RATE_LIMITED_LONGEST = 60.0, 600.0
 ALERT_RETRY_SECONDS, ALERT_TIMEOUT = 5.0, 2.0
+# How often files and containers are compared with what they should be, and how long the journal may take to say who was
+# logged in.
+CHANGED_SECONDS, LOGINS_SECONDS = 3.0, 2.0
 # A holder of the lock that does nothing for so long is stuck: a deploy touches it every five seconds. One that works on
 # a sick app for longer than a deploy waits for its gate is reported.
 STUCK_SECONDS, WORKS_SECONDS = 30.0, 180.0
@@ -156,6 +162,12 @@ class Watcher:
         known = service_watch.from_json(before.get("services") if before else None)
         self.services = ServiceWatch(self.app, clock.now, known)
         self.patience = Patience(before.get("slowest") if before else None)
+        self.hand = HandChanges(lambda: logins.read(LOGINS_SECONDS), before.get("changed") if before else None)
+        self.files = WatchedFiles(self.app.paths, self._is_first, self.hand.things)
+        self.next_changed = 0.0
+        # The alerts about changes by hand; None until the files were looked at long enough: then earlier alerts stay.
+        self.changed_alerts: list[alert_messages.Alert] | None = None
+        self.changed_from = self.validated + CLEAR_SECONDS
         self.wrong: dict[str, str] = {}
         # The checks that fail for users. An instance that is healed while others serve does not count.
         self.failing: set[str] = set()
@@ -245,6 +257,7 @@ class Watcher:
         """What each turn ends with."""
         self._look_at_timers(now)
         self._look_at_origin()
+        self._look_at_changes(now)
         self._deliver(now)
         if now >= self.next_metrics or self._serves != self.published:
             self.next_metrics = now + watcher_note.METRICS_SECONDS
@@ -481,6 +494,39 @@ class Watcher:
             about = (self.app.name, self.app.host, found, self.app.language)
             self.origin_alerts = [alert_messages.replaced_by_hand(*about)] if found else []
 
+    def _look_at_changes(self, now: float) -> None:
+        """Whether files or containers were changed by hand; reported after it looked so twice."""
+        if now < self.next_changed:
+            return
+        self.next_changed = now + CHANGED_SECONDS
+        wall = self.clock.now()
+        found = self.files.look(now, wall)
+        found.update({f"container {name}": Difference(what, wall) for name, what in self.services.updated().items()})
+        if (found or self.hand.things) and self._others_work():
+            self.hand.postpone()
+            return
+        # Without the engine, nothing is known of its containers.
+        unknown = [name for name in self.hand.things if name.startswith("container ")]
+        unread = self.files.unread.union(() if self.services.known() else unknown)
+        self.hand.update(found, now, wall, unread)
+        self.trouble("changed", self.hand.text())
+        self.trouble("record", self.files.problem)
+        if self.hand.changes or now >= self.changed_from:
+            about = (self.app.name, self.app.host)
+            changes = changes_as_json(self.hand.changes)
+            self.changed_alerts = [alert_messages.changed_by_hand(*about, one, self.app.language) for one in changes]
+
+    def _others_work(self) -> bool:
+        """Whether a deploy, a restore or a run that writes configuration files goes on, or was killed."""
+        paths = self.app.paths
+        locks = (paths.lock, desired_files.lock_path(paths.root))
+        return any(map(is_locked, locks)) or any(map(os.path.lexists, (paths.rollout, paths.restoring)))
+
+    def _is_first(self) -> bool:
+        """Whether this watcher reports the files of the host: the first of those that live."""
+        root = self.app.paths.root
+        return all(name >= self.app.name or not is_locked(lock_path(root, name)) for name in agent_config.apps(root))
+
     def _look_at_timers(self, now: float) -> None:
         """Whether a timer was stopped that starts a watcher of this host; reported after it looked so twice."""
         if now < self.next_timers:
@@ -702,6 +748,7 @@ class Watcher:
         for name, alerts in (
             (alert_messages.TIMER, self.timer_alerts),
             (alert_messages.BY_HAND, self.origin_alerts),
+            (alert_messages.CHANGED, self.changed_alerts),
         ):
             waiting = waiting if alerts is None else alert_outbox.only(waiting, name, alerts, wall)
         return waiting
@@ -795,6 +842,7 @@ class Watcher:
             "checks": self.checks,
             "services": service_watch.to_json(self.services.known()),
             "slowest": self.patience.to_json(),
+            "changed": changes_as_json(self.hand.changes),
         }
         self.noted = self.checks["ok"] if self.checks else None
         self.is_stale = False

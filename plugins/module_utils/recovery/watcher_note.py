@@ -17,6 +17,7 @@ from ..records import state
 from ..records.incidents import IncidentRecord
 from ..records.state import Pause, State
 from ..reporting import alert_outbox
+from ..reporting.alert_messages import Changed
 from .config import Config
 from .ladder import TOUCHING
 
@@ -38,7 +39,7 @@ class Note(TypedDict):
     """What a watcher notes, for `selfheal status` and for the watcher after it.
 
     `hold` says why it does nothing, and `cause` of what. `good` is when the probe passed last (epoch s). `slowest` is
-    what `Patience` has learnt.
+    what `Patience` has learnt, `changed` are changes by hand that go on.
     """
 
     at: Moment
@@ -51,6 +52,7 @@ class Note(TypedDict):
     checks: NotedChecks | None
     services: KnownJson | None
     slowest: dict[str, float]
+    changed: list[Changed]
 
 
 class SeenChecks(TypedDict):

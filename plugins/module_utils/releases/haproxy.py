@@ -25,7 +25,7 @@ from ..core.app_paths import AppPaths
 from ..core.clock import Clock
 from ..core.files import atomic_write, free_name, readable
 from ..host import command as commands
-from ..host import procfs
+from ..host import desired_files, procfs
 from ..probe import health_request, web
 from ..probe.health_request import HealthRequest
 from ..probe.web import Answer, Request
@@ -283,8 +283,12 @@ def leave(paths: AppPaths) -> None:
     Raises OSError when the part cannot be removed.
     """
     path = os.path.join(paths.root, CONFIG.format(app=paths.name).lstrip("/"))
-    with contextlib.suppress(FileNotFoundError):
+    is_there = os.path.lexists(path)
+    if is_there:
         os.unlink(path)
+    # Also when it is not there: a run that was killed may have removed it.
+    desired_files.follow(CONFIG.format(app=paths.name), paths.root)
+    if is_there:
         # Without a part of any app it would not start.
         others = any(name.endswith(".cfg") for name in os.listdir(os.path.dirname(path)))
         commands.run(["systemctl", "reload-or-restart" if others else "stop", UNIT], 30.0)
@@ -408,10 +412,14 @@ def _repair(paths: AppPaths, why: str) -> str:
         if good is not None and good != readable(file.path):
             aside = _set_aside(file.path)
             atomic_write(file.path, good, mode=file.mode)
+            # The role may have written it since that copy passed.
+            desired_files.follow(f"/{os.path.relpath(file.path, paths.root)}", paths.root)
             kept = f"the damaged one is kept as {aside}" if aside else "it was missing"
             return f"{file.path} is restored from the last good copy, {kept}"
         if good is None and file in others and not is_bind:
-            return f"{file.path}, which keeps HAProxy from starting, is set aside as {_set_aside(file.path)}"
+            aside = _set_aside(file.path)
+            desired_files.follow(f"/{os.path.relpath(file.path, paths.root)}", paths.root)
+            return f"{file.path}, which keeps HAProxy from starting, is set aside as {aside}"
     return ""
 
 

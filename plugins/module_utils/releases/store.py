@@ -136,7 +136,8 @@ class Release(ReleaseImages, total=False):
     """One deployed set, as `releases/<id>/release.json` keeps it.
 
     By service: `labels` are Compose's hashes of the containers, `starts` how long each took to start at most (s),
-    `contexts` build contexts. `left`: it was rolled back from; `by`: who deployed it.
+    `contexts` build contexts, `settings` what `docker update` changes. `left`: it was rolled back from; `by`: who
+    deployed it.
     """
 
     id: str
@@ -149,6 +150,7 @@ class Release(ReleaseImages, total=False):
     fingerprint: str
     labels: dict[str, str]
     starts: dict[str, float]
+    settings: dict[str, dict[str, str]]
     contexts: dict[str, str]
     jobs: list[str]
     left: bool

@@ -148,6 +148,8 @@ FILES = (
     Belonging("watcher", LAST, "/usr/share/bash-completion/completions/selfheal"),
     Belonging("watcher", LAST, "/usr/local/bin/selfheal"),
     Belonging("watcher", LAST, "/usr/local/lib/selfheal"),
+    Belonging("watcher", LAST, "/var/lib/selfheal/desired_files.json"),
+    Belonging("watcher", LAST, "/var/lib/selfheal/desired_files.lock"),
     Belonging("app_env", STAYS, "{directory}/.env", "the app reads it; it holds secrets"),
     Belonging("app_env", STAYS, "{directory}/.env.example", "it lists the variables of .env, without values"),
     Belonging("docker_engine", STAYS, "/etc/docker/daemon.json", "the engine's settings"),

@@ -33,6 +33,7 @@ from ..docker.project import Project
 from ..env import read as env_file
 from ..health import facts as health_facts
 from ..host import command as commands
+from ..host import desired_files
 from ..probe import continuous
 from ..probe.web import Fault
 from ..recovery import config as agent_config
@@ -431,6 +432,8 @@ def _remove_files(options: Options, plan: _Plan) -> None:
         adoption_record.mark_removed(paths, before, options.stop)
     # Its part of the configuration, with a reload.
     haproxy.leave(paths)
+    # First: the watcher of another app would report them.
+    desired_files.forget([f"/{os.path.relpath(path, paths.root)}" for path in plan.files], paths.root)
     for path in plan.files:
         _remove(path)
         if plan.folder != paths.directory and path.startswith(f"{paths.directory}/"):

@@ -14,13 +14,14 @@ from ..records.state import BackupProblem, CertificateMemory, Pause
 
 INCIDENT, ESCALATED, PAUSED, WATCHDOG = "SelfhealIncident", "SelfhealEscalated", "SelfhealPaused", "SelfhealWatchdog"
 UNMEASURED, TIMER = "MeasuringStopped", "SelfhealTimerStopped"
-BY_HAND = "SelfhealReplacedByHand"
+BY_HAND, CHANGED = "SelfhealReplacedByHand", "SelfhealChangedByHand"
 # What may be wrong with the backups, as they are remembered, and what that is called.
 BACKUP = {"backup": "SelfhealBackupFailed", "verify": "SelfhealBackupNotProved"}
 CERTIFICATE = "SelfhealCertificateNotRenewed"
 SUMMARY_LENGTH = 110
 EVIDENCE_LINES = 3
 EVIDENCE_LENGTH = 140
+EVIDENCE_THINGS = 6
 # Longer than an exporter that has just been started waits before it posts again.
 UNMEASURED_HOLD_SECONDS = 180.0
 
@@ -38,6 +39,18 @@ class Alert(_Times):
 
     labels: dict[str, str]
     annotations: dict[str, str]
+
+
+class Changed(TypedDict):
+    """A change by hand: what, {file or container: what is different}, when (epoch s), and who was logged in then.
+
+    `number` tells it from others.
+    """
+
+    number: int
+    at: float
+    who: list[str]
+    things: dict[str, str]
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
@@ -247,6 +260,14 @@ _WORDS = {
         "by_hand_meaning": "It was started by `docker compose` in {folders}, without the hardened overlay.",
         "by_hand_next": "Next: run site.yml with the app's inventory, and leave that folder alone.",
         "by_hand_over": "the release runs again",
+        "changed": "changed by hand: {things}",
+        "changed_who": "At {at} UTC. Logged in over ssh: {who}.",
+        "changed_no_one": "no one",
+        "changed_next": "Next: write it into the inventory or the project if it is to stay, then run site.yml. "
+        "drift.yml shows the difference.",
+        "changed_container": "Next: undo it with `docker update`; if it is to stay, write it into compose_app_services "
+        "and run site.yml.",
+        "changed_over": "what was changed by hand is as desired again",
     },
     "ko": {
         "escalated": "사람이 필요함",
@@ -285,6 +306,14 @@ _WORDS = {
         "by_hand_meaning": "{folders}에서 `docker compose`로 시작되어 강화 오버레이가 없습니다.",
         "by_hand_next": "다음 할 일: 앱의 인벤토리로 site.yml을 실행하고, 그 폴더는 그대로 두세요.",
         "by_hand_over": "릴리스가 다시 실행됨",
+        "changed": "수동으로 변경됨: {things}",
+        "changed_who": "시각: UTC {at}. ssh로 로그인한 사람: {who}.",
+        "changed_no_one": "없음",
+        "changed_next": "다음 할 일: 남겨야 할 변경이면 인벤토리나 프로젝트에 적고, site.yml을 실행하세요. "
+        "차이는 drift.yml이 보여 줍니다.",
+        "changed_container": "다음 할 일: `docker update`로 되돌리세요. 남겨야 할 변경이면 compose_app_services에 적고 "
+        "site.yml을 실행하세요.",
+        "changed_over": "수동으로 변경된 것이 원래 상태로 돌아옴",
     },
 }
 _UNITS = {"en": (" h ", " min ", " s"), "ko": ("시간 ", "분 ", "초")}
@@ -521,6 +550,28 @@ def replaced_by_hand(app: str, host: str, found: Mapping[str, str], language: st
         "summary": _summary(app, host, words["by_hand"].format(services=", ".join(sorted(found)))),
         "description": f"{_cut(meaning, 2 * EVIDENCE_LENGTH)}\n{words['by_hand_next']}",
         "over": _summary(app, host, words["by_hand_over"]),
+    }
+    return alert
+
+
+def changed_by_hand(app: str, host: str, change: Changed, language: str) -> Alert:
+    """Files or containers were changed, and not by a run: a warning."""
+    words = _WORDS[_language(language)]
+    alert = _alert(CHANGED, "warning", app, host, "changed", f"changed-{change['number']}")
+    things = [f"{name}: {what}" for name, what in sorted(change["things"].items())]
+    more = [f"+ {len(things) - EVIDENCE_THINGS}"] if len(things) > EVIDENCE_THINGS else []
+    who = ", ".join(change["who"]) or words["changed_no_one"]
+    when = iso(change["at"])[:19].replace("T", " ")
+    lines = [
+        *(f"• {_cut(thing, EVIDENCE_LENGTH)}" for thing in things[:EVIDENCE_THINGS]),
+        *more,
+        _cut(words["changed_who"].format(at=when, who=who), 2 * EVIDENCE_LENGTH),
+        words["changed_container" if all(one.startswith("container ") for one in things) else "changed_next"],
+    ]
+    alert["annotations"] = {
+        "summary": _summary(app, host, words["changed"].format(things=", ".join(sorted(change["things"])))),
+        "description": "\n".join(lines),
+        "over": _summary(app, host, words["changed_over"]),
     }
     return alert
 

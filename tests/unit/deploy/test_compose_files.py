@@ -24,6 +24,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.docker import p
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import volumes as docker_volumes
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
+from ansible_collections.christmas.selfheal.plugins.module_utils.releases import store as release_store
 from ansible_collections.christmas.selfheal.plugins.modules import compose_files
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import project_owners, project_source
 
@@ -202,6 +203,23 @@ def test_the_users_file_is_copied_byte_for_byte(run: Run, fake: Engine, tmp_path
     text = "services:\r\n  backend: {image: 'x:1'}   # 선물 \r\n\r\n\t\n".replace("\t", "")
     run(compose=text)
     assert (tmp_path / "app/compose.yaml").read_bytes() == text.encode()
+
+
+def test_what_was_written_is_noted_for_the_watcher(run: Run, fake: Engine, tmp_path: Path) -> None:
+    """It is of no release until a deploy has put it in force, and no person wrote it."""
+    run(_ansible_check_mode=True)
+    note = tmp_path / "root/var/lib/selfheal/shop/written.json"
+    assert not note.exists()
+    run()
+    marks = json.loads(note.read_text(encoding="utf-8"))
+    assert marks == release_store.files(str(tmp_path / "app"))
+    assert sorted(marks) == ["compose.hardened.yaml", "compose.yaml"]
+    before = note.stat()
+    run()
+    assert note.stat() == before, "nothing has changed"
+    note.unlink()
+    run()
+    assert json.loads(note.read_text(encoding="utf-8")) == marks, "the run before was killed"
 
 
 def test_how_compose_is_asked(run: Run, fake: Engine, tmp_path: Path) -> None:

@@ -208,7 +208,8 @@ def record(
     app: App, monkeypatch: pytest.MonkeyPatch, ages: Mapping[str, float | None], good: Any, seconds: float
 ) -> list[Mapping[str, Any]]:
     """Record the release of `web` after a deploy of so many seconds; `ages` are those of the containers that run."""
-    one = {"digest": "1", "config_hash": "h", "volumes": [], "mounts": []}
+    limits = {"cpus": 0.5, "memory_bytes": 256 << 20, "memory_reservation_bytes": 0, "pids": 100}
+    one = {"digest": "1", "config_hash": "h", "volumes": [], "mounts": [], "limits": limits, "restart_policy": "always"}
     there = [
         {**one, "service": name, "name": name, "image": f"{name}:1", "started_seconds": age}
         for name, age in ages.items()
@@ -249,6 +250,13 @@ def test_a_release_records_how_long_a_service_took_to_start(
     """A recovery gives a start twice that time. What was not started now keeps what it took before."""
     recorded = record(app, monkeypatch, {"web": age}, {"starts": {"web": 7.0}}, 30.0)
     assert [one["starts"] for one in recorded] == [{"web": took}]
+
+
+def test_a_release_records_what_docker_update_could_change(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    (recorded,) = record(app, monkeypatch, {"web": 1.0}, None, 0.0)
+    assert recorded["settings"] == {
+        "web": {"cpus": "0.5", "memory": "256 MiB", "memory reservation": "0 MiB", "pids": "100", "restart": "always"}
+    }
 
 
 PINNED: Release = {**GOOD, "pins": {"ghcr.io/acme/db:2": "ghcr.io/acme/db@sha256:2"}}

@@ -534,3 +534,12 @@ def test_a_full_disk_leaves_the_old_file(full: Callable[[Path], Any], tmp_path: 
     assert str(host.root) in str(caught.value.filename)
     assert after == before
     assert values == OLD
+
+
+def test_what_a_person_wrote_is_a_runs_once_a_run_has_written_the_same(host: Host) -> None:
+    host.write(OLD)
+    host.env.write_text(dotenv.encode(NEW), encoding="utf-8")
+    env_history.remember(str(host.env), str(host.history), now=next(host.clock))
+    assert [one["why"] for one in host.versions()] == ["site", "found"]
+    assert not host.write(NEW)["changed"]
+    assert [one["why"] for one in host.versions()] == ["site", "site"]

@@ -391,3 +391,61 @@ def test_events_are_read_and_the_end_of_the_stream_is_noticed(socket_path: str) 
 def test_a_missing_engine_is_an_engine_error(tmp_path: Path) -> None:
     with pytest.raises(engine.EngineError, match="does not answer"):
         engine.Events("shop", path=str(tmp_path / "none.sock"))
+
+
+def updated(**given: Any) -> dict[str, Any]:
+    one = container("web")
+    return {
+        **one,
+        "Image": "sha256:a",
+        "HostConfig": {**one["HostConfig"], "Memory": 256 << 20, "PidsLimit": 100, **given},
+    }
+
+
+LIMITS = {"cpus": "0", "memory": "256 MiB", "memory reservation": "0 MiB", "pids": "100", "restart": "always"}
+UPDATES: list[tuple[str, dict[str, Any], str]] = [
+    ("nothing", {}, ""),
+    ("memory", {"Memory": 128 << 20}, "memory 128 MiB instead of 256 MiB"),
+    ("cpus", {"NanoCpus": 500000000}, "cpus 0.5 instead of 0"),
+    ("no limit of processes", {"PidsLimit": -1}, "pids 0 instead of 100"),
+    ("restart policy", {"RestartPolicy": {"Name": "no"}}, "restart no instead of always"),
+]
+
+
+@pytest.mark.parametrize(("given", "what"), [case[1:] for case in UPDATES], ids=[case[0] for case in UPDATES])
+def test_a_container_that_docker_update_has_changed(
+    given: dict[str, Any], what: str, it: Engine, tmp_path: Path
+) -> None:
+    it.documents = [updated()]
+    watched = watch(tmp_path, {"images": {"web": "sha256:a"}, "settings": {"web": LIMITS}})
+    watched.wrong(0.0)
+    assert watched.updated() == {}
+    it.becomes(updated(**given))
+    watched.wrong(1.0)
+    assert watched.updated() == ({"shop-web-1": what} if what else {})
+    # The next watcher does not look again.
+    known = service_watch.from_json(json.loads(json.dumps(service_watch.to_json(watched.known()))))
+    following = watch(tmp_path, known=known)
+    following.wrong(2.0)
+    assert following.updated() == watched.updated()
+
+
+def test_a_container_of_another_image_than_that_of_the_release(it: Engine, tmp_path: Path) -> None:
+    it.documents = [{**updated(), "Image": "sha256:b"}]
+    watched = watch(tmp_path, {"images": {"web": "sha256:a"}})
+    watched.wrong(0.0)
+    assert watched.updated() == {"shop-web-1": "image sha256:b instead of sha256:a"}
+    release = tmp_path / "opt/shop/releases/1/release.json"
+    release.write_text(release.read_text(encoding="utf-8").replace("sha256:a", "sha256:b"), encoding="utf-8")
+    os.utime(release, (1, 1))
+    watched.wrong(1.0)
+    assert watched.updated() == {}, "a recovery has built it again, and the record says so"
+    assert it.looks == 1
+
+
+@pytest.mark.parametrize("settings", [None, [], {"web": 7}, {"other": LIMITS}, {"web": {"colour": "red"}}])
+def test_a_release_of_which_no_limits_are_known(settings: Any, it: Engine, tmp_path: Path) -> None:
+    it.documents = [updated()]
+    watched = watch(tmp_path, {"images": {"web": "sha256:a"}, "settings": settings})
+    watched.wrong(0.0)
+    assert watched.updated() == {}

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.host import config_files
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import config_files, desired_files
 from ansible_collections.christmas.selfheal.plugins.module_utils.host.config_files import HostFilesError, WantedFile
 
 
@@ -102,3 +102,18 @@ def test_what_does_not_change_is_not_validated(tmp_path: Path) -> None:
     gone = config_files.plan([file(path, state="absent")])
     config_files.validate(gone, {str(path): ["check", "%s"]}, run)
     assert gone[0].diff()["before"] == "a\n"
+
+
+def test_what_a_role_wants_is_recorded_for_the_watcher_whether_it_changes_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desired_files, "ROOTS", (f"{tmp_path}/etc/",))
+    one, other, gone = (file(tmp_path / "etc" / name) for name in ("one", "other", "gone"))
+    wanted = [one, other, gone]
+    config_files.apply(config_files.plan(wanted), wanted, str(tmp_path / "root"))
+    wanted[2] = {**gone, "state": "absent"}
+    config_files.apply(config_files.plan(wanted), wanted, str(tmp_path / "root"))
+    record = desired_files.read(str(tmp_path / "root"))
+    assert record is not None
+    assert sorted(record.files) == [one["path"], other["path"]]
+    assert config_files.plan(wanted) == []

@@ -22,7 +22,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.docker import n
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
-from ansible_collections.christmas.selfheal.plugins.module_utils.host import oom_log, procfs, timers
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import logins, oom_log, procfs, timers
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents as records_incidents
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import state
@@ -336,6 +336,7 @@ def _simulate(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
     monkeypatch.setattr(procfs, "cpu_time", lambda: procfs.CpuTime(0, 0, 0, 0.0))
     monkeypatch.setattr(procfs, "oom_kills", lambda: 0)
     monkeypatch.setattr(timers, "read", lambda _: {})
+    monkeypatch.setattr(logins, "read", lambda _: [])
     monkeypatch.setattr(probe, "run_checks", world.run_checks)
     monkeypatch.setattr(watcher, "Overdue", lambda *_: _Never())
     monkeypatch.setattr(commands, "run", lambda *words, **_: pytest.fail(f"a command was run: {words}"))

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any, Callable, cast
@@ -19,7 +21,13 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.health import f
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import service_watch
 from ansible_collections.christmas.selfheal.plugins.module_utils.health.service_watch import ServiceWatch
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
-from ansible_collections.christmas.selfheal.plugins.module_utils.host import lock_holder, procfs, timers
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import (
+    desired_files,
+    lock_holder,
+    logins,
+    procfs,
+    timers,
+)
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import state
@@ -1056,6 +1064,162 @@ def test_services_that_were_replaced_by_hand_are_reported_once_until_the_release
     found.clear()
     world.turns(it, 5)
     assert ends() in ([True], [])
+
+
+@pytest.fixture
+def changed(world: World, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration file of a role; ada is logged in, and Alertmanager takes everything."""
+    path = Path(world.root, "etc/docker/daemon.json")
+    with desired_files.writing([desired_files.Wanted("/etc/docker/daemon.json", b"{}\n", 0o644)], world.root):
+        path.parent.mkdir(parents=True)
+        path.write_text("{}\n", encoding="utf-8")
+        path.chmod(0o644)
+    ada: logins.Login = {"user": "ada", "from": "192.0.2.7", "begun": 0.0, "ended": 0.0}
+    monkeypatch.setattr(timers, "read", lambda _: {})
+    monkeypatch.setattr(logins, "read", lambda _seconds: [ada])
+    monkeypatch.setattr(Watcher, "_post", lambda *_: True)
+    return path
+
+
+def change_alerts(it: Watcher) -> dict[str, bool]:
+    """Whether each alert about a change by hand has ended, by its number."""
+    memory, _unused = state.load(it.app.paths.state, it.app.paths.spare)
+    ours = [one for one in memory["outbox"] if one["alert"]["labels"]["alertname"] == alert_messages.CHANGED]
+    return {one["alert"]["labels"]["incident"]: one["end"] is not None for one in ours}
+
+
+ALERTMANAGER = "http://127.0.0.1:9093"
+
+
+def test_a_change_by_hand_is_an_alert_within_seconds_and_over_when_it_is_undone(
+    world: World, changed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    it = world.watcher(alertmanager=ALERTMANAGER)
+    world.turns(it, 20)
+    assert change_alerts(it) == {}
+    changed.write_text('{"debug": true}\n', encoding="utf-8")
+    world.turns(it, 8)
+    assert list(change_alerts(it).values()) == [False]
+    assert "logged in: ada from 192.0.2.7" in it.problems["changed"]
+    world.turns(it, 120)
+    assert capsys.readouterr().out.count("changed by hand") == 1
+    changed.write_text("{}\n", encoding="utf-8")
+    world.turns(it, 18)
+    assert (it.problems["changed"], set(change_alerts(it).values()) - {True}) == ("", set())
+
+
+def test_without_a_change_no_one_is_asked(world: World, changed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logins, "read", lambda _: pytest.fail("asked who was logged in"))
+    it = world.watcher(alertmanager=ALERTMANAGER)
+    world.turns(it, 600)
+    assert changed.exists()
+    assert (it._troubles(), change_alerts(it)) == ([], {})
+
+
+@pytest.mark.parametrize("at_work", ["a deploy", "a role", "a killed deploy", "a killed restore"])
+def test_nothing_is_reported_while_a_run_works(at_work: str, world: World, changed: Path) -> None:
+    it = world.watcher(alertmanager=ALERTMANAGER)
+    paths = it.app.paths
+    notes = {"a killed deploy": paths.rollout, "a killed restore": paths.restoring}
+    locks = {"a deploy": paths.lock, "a role": desired_files.lock_path(world.root)}
+    Path(paths.state).mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        if at_work in locks:
+            stack.enter_context(hold_lock(locks[at_work], 0.0, at_work))
+        else:
+            Path(notes[at_work]).write_text("{}", encoding="utf-8")
+        changed.write_text("by hand\n", encoding="utf-8")
+        world.turns(it, 60)
+        assert it.problems.get("changed", "") == ""
+    if at_work in notes:
+        os.unlink(notes[at_work])
+    world.turns(it, 8)
+    assert "other content" in it.problems["changed"]
+
+
+def test_a_killed_watcher_is_followed_by_one_that_raises_no_second_alert(world: World, changed: Path) -> None:
+    it = world.watcher(alertmanager=ALERTMANAGER)
+    changed.write_text("by hand\n", encoding="utf-8")
+    world.turns(it, 10)
+    first = it.changed_alerts
+    following = world.watcher(alertmanager=ALERTMANAGER)
+    following.turn()
+    assert following.changed_alerts == first
+    world.turns(following, 60)
+    assert list(change_alerts(following).values()) == [False]
+    changed.write_text("{}\n", encoding="utf-8")
+    following = world.watcher(alertmanager=ALERTMANAGER)
+    world.turns(following, 20)
+    assert (following.changed_alerts, set(change_alerts(following).values()) - {True}) == ([], set())
+
+
+def test_after_a_boot_the_alert_stays_until_the_files_were_looked_at(world: World, changed: Path) -> None:
+    it = world.watcher(alertmanager=ALERTMANAGER)
+    changed.write_text("by hand\n", encoding="utf-8")
+    world.turns(it, 10)
+    os.unlink(watcher_note.note_path(world.root, "shop"))
+    following = world.watcher(alertmanager=ALERTMANAGER)
+    following.turn()
+    assert list(change_alerts(following).values()) == [False]
+    world.turns(following, 20)
+    assert list(change_alerts(following).values()).count(False) == 1
+
+
+@pytest.mark.parametrize("jump", [86400.0, -86400.0, 3e9])
+def test_a_clock_that_is_set_raises_no_alert_about_files(jump: float, world: World, changed: Path) -> None:
+    ahead = [0.0]
+    clock = Clock(now=lambda: world.now + ahead[0], monotonic=lambda: world.now, sleep=world.sleep)
+    it = Watcher(world.config(alertmanager=ALERTMANAGER), clock, world.notified.append)
+    world.turns(it, 20)
+    ahead[0] = jump
+    world.turns(it, 20)
+    assert (it.changed_alerts, it.problems["changed"]) == ([], "")
+    changed.write_text("by hand\n", encoding="utf-8")
+    world.turns(it, 8)
+    assert len(it.changed_alerts or []) == 1
+
+
+def test_a_container_that_was_changed_stays_reported_while_the_engine_is_down(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = service_watch.Known(world.now, (), frozenset())
+    monkeypatch.setattr(logins, "read", lambda _seconds: [])
+    monkeypatch.setattr(ServiceWatch, "updated", lambda _: {"shop-web-1": "memory 128 MiB instead of 256 MiB"})
+    monkeypatch.setattr(ServiceWatch, "known", lambda _: known)
+    it = world.watcher()
+    world.turns(it, 8)
+    assert [one.things for one in it.hand.changes] == [{"container shop-web-1": "memory 128 MiB instead of 256 MiB"}]
+    assert "no one was logged in over ssh" in it.problems["changed"]
+    monkeypatch.setattr(ServiceWatch, "updated", lambda _: {})
+    monkeypatch.setattr(ServiceWatch, "known", lambda _: None)
+    world.turns(it, 60)
+    assert len(it.hand.changes) == 1
+    monkeypatch.setattr(ServiceWatch, "known", lambda _: known)
+    world.turns(it, 18)
+    assert it.hand.changes == []
+
+
+def test_a_damaged_record_is_a_problem_that_status_names(world: World, changed: Path) -> None:
+    it = world.watcher()
+    Path(desired_files.record_path(world.root)).write_text("{", encoding="utf-8")
+    changed.write_text("by hand\n", encoding="utf-8")
+    world.turns(it, 10)
+    note = watcher_note.last(world.root, "shop")
+    assert note is not None
+    (problem,) = note["problems"]
+    assert "desired_files.json cannot be read" in problem
+    assert world.recoveries == []
+
+
+def test_the_first_watcher_that_lives_reports_the_files_of_the_host(world: World, changed: Path) -> None:
+    it = world.watcher()
+    Path(agent_config.path_of("blog", world.root)).write_text('{"app": "blog"}', encoding="utf-8")
+    changed.write_text("by hand\n", encoding="utf-8")
+    with hold_lock(watcher.lock_path(world.root, "blog"), 0.0, "watch blog"):
+        world.turns(it, 20)
+        assert it.hand.changes == []
+    world.turns(it, 8)
+    assert len(it.hand.changes) == 1
 
 
 def test_only_one_watcher_of_an_app_runs(world: World) -> None:

@@ -20,8 +20,9 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import Balancer
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppPaths, app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.fingerprint import fingerprint
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
-from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import desired_files, procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import web
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.web import Request
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy as releases_haproxy
@@ -426,3 +427,29 @@ def test_a_file_with_a_password_is_not_copied(paths: AppPaths, on_host: Host, li
     assert [path for path in Path(paths.state).rglob("*.cfg") if "hunter2" in path.read_text()] == []
     # A copy without the password is not restored either: it would give access to everyone.
     assert not Path(releases_haproxy._own(paths)[1].copy).exists()
+
+
+def test_a_file_that_is_restored_or_set_aside_is_recorded_so(paths: AppPaths, on_host: Host) -> None:
+    """The role may have written another one since: that was not a person."""
+    shop, other = "/etc/haproxy/selfheal/shop.cfg", "/etc/haproxy/selfheal/try.cfg"
+    with desired_files.writing([desired_files.Wanted(one, b"new", 0o644) for one in (shop, other)], paths.root):
+        on_host.write("selfheal/shop.cfg", "damaged")
+        on_host.write("selfheal/try.cfg", "damaged")
+    releases_haproxy.restart(paths)
+    record = desired_files.read(paths.root)
+    assert record is not None
+    assert {path: one.content for path, one in record.files.items()} == {shop: fingerprint("shop 1")}
+
+
+@pytest.mark.parametrize("was_killed", [False, True])
+def test_a_part_that_is_given_back_is_not_reported_as_gone(was_killed: bool, paths: AppPaths, on_host: Host) -> None:
+    shop = "/etc/haproxy/selfheal/shop.cfg"
+    with desired_files.writing([desired_files.Wanted(shop, b"shop 1", 0o644)], paths.root):
+        on_host.write("selfheal/shop.cfg", "shop 1")
+    if was_killed:
+        Path(paths.root, shop.lstrip("/")).unlink()
+    releases_haproxy.leave(paths)
+    record = desired_files.read(paths.root)
+    assert record is not None
+    assert shop not in record.files
+    assert not Path(paths.root, shop.lstrip("/")).exists()

@@ -22,6 +22,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.docker import c
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import volumes as docker_volumes
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker.project import Project
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import desired_files
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.continuous import Sample
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import haproxy
 from ansible_collections.christmas.selfheal.plugins.module_utils.removal import own_files, report, run, switch
@@ -396,3 +397,17 @@ def test_the_report_says_what_runs_and_what_remains(host: Host) -> None:
     assert "not answered for 1.5 s" in text
     assert "What remains:" in text
     assert report.text("shop", host.remove(), check=False).startswith("shop: nothing of ours is on this host.")
+
+
+def test_what_is_removed_is_not_reported_by_the_watcher_of_another_app(host: Host) -> None:
+    names = [f"/etc/selfheal/{app}.json" for app in ("shop", "blog")]
+    root = str(host.root)
+    with desired_files.writing([desired_files.Wanted(name, b"x", 0o644) for name in names], root):
+        pass
+    host.remove()
+    record = desired_files.read(root)
+    assert record is not None
+    assert list(record.files) == ["/etc/selfheal/blog.json"]
+    host.documents = [container("web", ours=True)]
+    host.remove(app="blog", confirm="blog")
+    assert not (host.root / "var/lib/selfheal").exists()

@@ -35,6 +35,12 @@ CERTIFICATE: CertificateMemory = {
     "problem": {"text": "the CA says: no", "since": NOW, "tried": NOW},
 }
 
+CHANGED: alert_messages.Changed = {
+    "number": 1750000000,
+    "at": 1750000000.0,
+    "who": ["ada from 192.0.2.7", "bob from 192.0.2.8"],
+    "things": {"/opt/shop/compose.yaml": "mode 0666 instead of 0644", "/etc/docker/daemon.json": "other content"},
+}
 TEXTS: list[tuple[str, Alert, list[str], list[str]]] = [
     (
         "opened",
@@ -158,6 +164,30 @@ TEXTS: list[tuple[str, Alert, list[str], list[str]]] = [
         ["cannot load shop.dump", "selfheal backup verify"],
     ),
     (
+        "files that were changed by hand",
+        alert_messages.changed_by_hand("shop", "web1", CHANGED, "en"),
+        ["shop @ web1: changed by hand: /etc/docker/daemon.json, /opt/shop/compose.yaml"],
+        [
+            "• /opt/shop/compose.yaml: mode 0666 instead of 0644",
+            "At 2025-06-15 15:06:40 UTC. Logged in over ssh: ada from 192.0.2.7, bob from 192.0.2.8.",
+            "then run site.yml",
+        ],
+    ),
+    (
+        "Korean: a container that was changed by hand",
+        alert_messages.changed_by_hand("shop", "web1", {**CHANGED, "who": [], "things": {"container w": "x"}}, "ko"),
+        ["shop @ web1: 수동으로 변경됨: container w"],
+        ["ssh로 로그인한 사람: 없음.", "`docker update`"],
+    ),
+    (
+        "a hundred files that were changed by hand",
+        alert_messages.changed_by_hand(
+            "shop", "web1", {**CHANGED, "things": {f"/etc/{one}": "is gone" for one in range(100)}}, "en"
+        ),
+        ["changed by hand: /etc/0, /etc/1, ", "…"],
+        ["\n+ 94\n"],
+    ),
+    (
         "a certificate that ends",
         alert_messages.bad_certificate("shop", "web1", CERTIFICATE, "en"),
         ["shop @ web1: the certificate of shop.example is not renewed, it ends 2025-06-06 02:00 UTC"],
@@ -203,6 +233,10 @@ LABELS = [
     (
         alert_messages.bad_certificate("shop", "web1", CERTIFICATE, "en"),
         ("SelfhealCertificateNotRenewed", "certificate", "critical", f"certificate-{NOW:.0f}"),
+    ),
+    (
+        alert_messages.changed_by_hand("shop", "web1", CHANGED, "en"),
+        ("SelfhealChangedByHand", "changed", "warning", "changed-1750000000"),
     ),
     (alert_messages.watchdog("shop", "web1"), ("SelfhealWatchdog", "none", "none", "watchdog")),
 ]
