@@ -25,9 +25,10 @@ class Standstill:
         self._ticks, self._works = procfs.work(pids, _AT_WORK) if pids else (0, True)
 
     def lasts(self, waited: float, sleep: Callable[[float], None]) -> bool:
-        """Say whether nothing has happened since: no work, no disk, and no question to another that has no answer yet.
+        """Say whether nothing has happened since, though connections wait to be accepted.
 
-        A garbage collection works, a cold cache asks a database or a disk. A deadlock does neither.
+        A garbage collection works, a cold cache asks a database or a disk. A deadlock does neither. One that takes
+        connections and is silent may rest before it asks another again: a look cannot tell it from a deadlock.
 
         :arg waited: for how many seconds the answer is awaited.
         """
@@ -37,4 +38,6 @@ class Standstill:
             ticks, self._works = procfs.work(self._pids, _AT_WORK)
             self._works = self._works or ticks - self._ticks > procfs.IDLE_TICKS
             sleep(_PAUSE)
-        return not self._works and not sockets.await_answers(self._pids, waited)
+        if self._works or not sockets.unaccepted(self._pids):
+            return False
+        return not sockets.await_answers(self._pids, waited)

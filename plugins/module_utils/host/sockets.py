@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Whether a process waits for an answer from somewhere else, as its sockets tell."""
+"""What the sockets of a process tell: who waits for it, and whether it waits for somebody else."""
 
 from __future__ import annotations
 
@@ -36,6 +36,21 @@ def await_answers(pids: Iterable[int], seconds: float) -> bool:
         udp = command.run([*enter, "--udp", "state", "established"], _SECONDS)
         tcp = command.run([*enter, "--oneline", "--info", "--tcp", "state", "connected"], _SECONDS)
         if udp.code or tcp.code or udp.out.strip() or asks(tcp.out, seconds):
+            return True
+    return False
+
+
+def unaccepted(pids: Iterable[int]) -> bool:
+    """Say whether connections wait to be accepted in the network of one of these processes.
+
+    Of a socket that listens, `ss` lists their number as Recv-Q (ss(8)). False where that cannot be said.
+    """
+    for pid in pids:
+        listed = command.run(
+            ["nsenter", f"--net=/proc/{pid}/ns/net", "ss", "--no-header", "--numeric", "--tcp", "--listening"], _SECONDS
+        )
+        fields = [line.split() for line in listed.out.splitlines()]
+        if any(len(one) > 1 and one[1].isdigit() and int(one[1]) for one in fields):
             return True
     return False
 

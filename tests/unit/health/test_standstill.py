@@ -16,10 +16,13 @@ IDLE = (100, False)
 
 @pytest.fixture
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
-    def look(looks: Sequence[tuple[int, bool]], asks: bool = False, pids: Sequence[int] = (7,)) -> bool:
+    def look(
+        looks: Sequence[tuple[int, bool]], asks: bool = False, pids: Sequence[int] = (7,), queue: bool = True
+    ) -> bool:
         left = list(looks)
         monkeypatch.setattr(procfs, "work", lambda *_: left.pop(0) if len(left) > 1 else left[0])
         monkeypatch.setattr(sockets, "await_answers", lambda *_: asks)
+        monkeypatch.setattr(sockets, "unaccepted", lambda *_: queue)
         return Standstill(pids).lasts(0.5, lambda _seconds: None)
 
     return look
@@ -40,6 +43,10 @@ def test_an_app_that_works_does_not_hang(looked_at: Callable[..., bool], looks: 
 
 def test_an_app_that_waits_for_another_does_not_hang(looked_at: Callable[..., bool]) -> None:
     assert not looked_at([IDLE], asks=True)
+
+
+def test_an_app_that_takes_connections_may_rest_before_it_asks_again(looked_at: Callable[..., bool]) -> None:
+    assert not looked_at([IDLE], queue=False)
 
 
 def test_an_app_whose_processes_are_not_known_is_taken_to_work(looked_at: Callable[..., bool]) -> None:

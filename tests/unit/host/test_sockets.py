@@ -67,3 +67,17 @@ def test_each_network_is_listed_once(
     monkeypatch.setattr(os, "readlink", lambda path: "net:[1]" if "self" in path else "net:[2]")
     assert sockets.await_answers([7, 7], 0.6) is waits
     assert entered == ["--net=/proc/7/ns/net"] * 2
+
+
+@pytest.mark.parametrize(
+    ("listed", "waits"),
+    [
+        ("LISTEN 0 128 0.0.0.0:8000 0.0.0.0:*\n", False),
+        ("LISTEN 0 128 0.0.0.0:22 0.0.0.0:*\nLISTEN 2 5 0.0.0.0:8000 0.0.0.0:*\n", True),
+        ("", False),
+    ],
+    ids=["all are accepted", "two wait", "nothing is known"],
+)
+def test_connections_that_are_not_accepted_wait(monkeypatch: pytest.MonkeyPatch, listed: str, waits: bool) -> None:
+    monkeypatch.setattr(command, "run", lambda *_: command.Result(0, listed, ""))
+    assert sockets.unaccepted([7]) is waits
