@@ -87,7 +87,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def test_a_host_without_a_change(host: Host) -> None:
-    assert [host.look() for _ in range(3)] == [{}, {}, {}]
+    assert [host.look() for _unused in range(3)] == [{}, {}, {}]
     assert host.files.problem == ""
 
 
@@ -320,7 +320,7 @@ def test_what_500_files_cost(host: Host, monkeypatch: pytest.MonkeyPatch) -> Non
     calls = Calls(monkeypatch)
     host.look()
     assert calls["pread"] == watched_files.FILES_A_LOOK
-    for _ in range(5):
+    for _unused in range(5):
         host.look()
     assert calls["pread"] == 499, "those, the engine's settings, a compose file, the overlay and a configuration, once"
     calls.clear()
@@ -368,12 +368,12 @@ def test_a_large_file_is_read_in_parts_and_only_after_a_change(large: Host, monk
     large.write("opt/shop/nginx.conf", "y" * (7 << 19))
     large.write("opt/shop/compose.yaml", "by hand\n")
     assert large.look() == {"opt/shop/compose.yaml": "other content"}, "small files do not wait for it"
-    found = [large.look() for _ in range(3)]
+    found = [large.look() for _unused in range(3)]
     assert [list(one) for one in found[:2]] == [["opt/shop/compose.yaml"]] * 2
     assert found[2]["opt/shop/nginx.conf"] == "other content"
     assert calls["bytes"] < (7 << 19) + 100
     large.write("opt/shop/nginx.conf", "x" * (7 << 19))
-    assert [large.look() for _ in range(4)][3] == {"opt/shop/compose.yaml": "other content"}
+    assert [large.look() for _unused in range(4)][3] == {"opt/shop/compose.yaml": "other content"}
 
 
 def test_a_large_file_that_never_stays_is_reported_in_the_end(large: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -391,7 +391,7 @@ def test_a_large_file_that_never_stays_is_reported_in_the_end(large: Host, monke
 def test_a_large_file_that_was_reported_is_read_by_the_next_watcher(large: Host) -> None:
     path = large.write("opt/shop/nginx.conf", "y" * (7 << 19))
     large.files = large.watch([path])
-    assert [large.look() for _ in range(4)][3] == {"opt/shop/nginx.conf": "other content"}
+    assert [large.look() for _unused in range(4)][3] == {"opt/shop/nginx.conf": "other content"}
 
 
 def test_a_clock_that_jumps_changes_nothing(host: Host) -> None:
