@@ -229,7 +229,7 @@ def test_secret_files_are_restored_and_not_shown(host: Any, play: Callable[..., 
 def test_a_change_by_hand_is_reported_with_who_was_logged_in(host: Any, receivers: Any) -> None:
     path = f"/opt/{APP}/compose.yaml"
     host.check_output(f"cp -p {path} /root/before && echo '# mine' >> {path}")
-    for one in receivers.wait(f"{ABOUT} changed by hand"):
+    for one in receivers.wait(f"{ABOUT} changed by hand: {path}"):
         has(
             one,
             rf"^🟡 {ABOUT} changed by hand: {path}$",
