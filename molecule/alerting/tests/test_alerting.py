@@ -237,7 +237,7 @@ def test_a_change_by_hand_is_reported_with_who_was_logged_in(host: Any, receiver
             r"^At .* UTC\. Logged in over ssh: .*root from ",
             "^Next: write it into the inventory",
         )
-    assert says(host, "selfheal status", f"{path} (other content)")
+    assert says(host, "selfheal status", rf"{path} \(other content\)")
     host.check_output(f"cp -p /root/before {path} && rm /root/before")
     for one in receivers.wait(f"{ABOUT} what was changed by hand is as desired again"):
         has(one, "^🟢 ")
