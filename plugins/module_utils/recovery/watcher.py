@@ -315,8 +315,7 @@ class Watcher:
         :arg by_service: because a service is stopped, which may be one that the check has nothing to do with.
         """
         self.resumes = False
-        seconds = min(RESUME_SECONDS, self.patience.seconds(2 * RESUME_SECONDS, self.clock.monotonic()) / 2)
-        found = self._run([check._replace(timeout=seconds) for check in self.quick])
+        found = self._run([check._replace(timeout=RESUME_SECONDS) for check in self.quick])
         return {**found, "confirmed": True, "brief": by_service}
 
     def _ask(self, checks: list[Check]) -> ProbeResult:
