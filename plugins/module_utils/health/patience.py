@@ -15,7 +15,7 @@ _MINUTES, _MINUTE = 60, 60.0
 # With less than this nothing is learnt yet.
 _LEAST_MINUTES = 5
 # The slowest answer so many times over, and never less than this (s).
-_TIMES, SHORTEST = 4.0, 0.5
+_TIMES, _SHORTEST = 4.0, 0.5
 
 
 class Patience:
@@ -45,7 +45,7 @@ class Patience:
         known = [slowest for one, slowest in self._slowest.items() if 0 <= minute - one < _MINUTES]
         if len(known) < _LEAST_MINUTES:
             return longest
-        return min(longest, max(SHORTEST, _TIMES * max(known)))
+        return min(longest, max(_SHORTEST, _TIMES * max(known)))
 
     def to_json(self) -> dict[str, float]:
         """What was learnt: {minute of the monotonic clock: the slowest answer in it, in seconds}."""

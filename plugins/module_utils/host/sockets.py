@@ -31,10 +31,9 @@ def await_answers(pids: Iterable[int], seconds: float) -> bool:
     except OSError:
         return True
     for pid in networks.values():
-        enter = ["nsenter", f"--net=/proc/{pid}/ns/net", "ss", "--no-header", "--numeric"]
         # UDP is connected by who waits for an answer, as a resolver does.
-        udp = command.run([*enter, "--udp", "state", "established"], _SECONDS)
-        tcp = command.run([*enter, "--oneline", "--info", "--tcp", "state", "connected"], _SECONDS)
+        udp = _list(pid, "--udp", "state", "established")
+        tcp = _list(pid, "--oneline", "--info", "--tcp", "state", "connected")
         if udp.code or tcp.code or udp.out.strip() or asks(tcp.out, seconds):
             return True
     return False
@@ -46,13 +45,16 @@ def unaccepted(pids: Iterable[int]) -> bool:
     Of a socket that listens, `ss` lists their number as Recv-Q (ss(8)). False where that cannot be said.
     """
     for pid in pids:
-        listed = command.run(
-            ["nsenter", f"--net=/proc/{pid}/ns/net", "ss", "--no-header", "--numeric", "--tcp", "--listening"], _SECONDS
-        )
-        fields = [line.split() for line in listed.out.splitlines()]
+        fields = [line.split() for line in _list(pid, "--tcp", "--listening").out.splitlines()]
         if any(len(one) > 1 and one[1].isdigit() and int(one[1]) for one in fields):
             return True
     return False
+
+
+def _list(pid: int, *words: str) -> command.Result:
+    """What `ss` lists in the network of a process."""
+    enter = ["nsenter", f"--net=/proc/{pid}/ns/net"]
+    return command.run([*enter, "ss", "--no-header", "--numeric", *words], _SECONDS)
 
 
 def asks(listed: str, seconds: float) -> bool:
