@@ -44,8 +44,9 @@ def unchanged(host: Any) -> Iterator[None]:
 
     def read() -> str:
         # The folder itself counts too: a stale temporary file is a change. A copy of the project that waits for its
-        # validation does not count, nor does the list of the files that the last copy brought.
-        found = f"find {HERE} /var/lib/selfheal/{APP} -path '*/incoming' -prune -o -name copied.json -o"
+        # validation does not count, nor do the lists of the files that the last copy brought, and of their content.
+        lists = "-name copied.json -o -name written.json"
+        found = f"find {HERE} /var/lib/selfheal/{APP} -path '*/incoming' -prune -o {lists} -o"
         return str(
             host.check_output(
                 f"{found} -printf '%p %m %u\\n' | sort; {found} -type f -exec sha256sum {{}} + | sort;"

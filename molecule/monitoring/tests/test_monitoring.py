@@ -84,13 +84,24 @@ def test_every_target_is_up(host: Any) -> None:
     until(lambda: query(host, f'selfheal_healthy{{app="{APP}",host="{HOST}"}} == 1'), 90.0)
 
 
+def agree(one: float, other: float) -> bool:
+    return one == pytest.approx(other, rel=0.2)
+
+
+def megabytes(host: Any) -> tuple[float, float]:
+    """The memory of the container, as Prometheus and as the engine have it (MiB)."""
+    stats = host.check_output(f"docker stats --no-stream --format '{{{{.MemUsage}}}}' {CONTAINER}")
+    [(_labels, used)] = query(host, "selfheal_container_memory_bytes")
+    return used / 2**20, float(stats.partition("MiB")[0])
+
+
 def test_container_metrics_equal_the_engines_values(host: Any) -> None:
     until(lambda: query(host, "container:cpu:ratio"))
     about = json.loads(host.check_output(f"docker inspect {CONTAINER}"))[0]
-    stats = host.check_output(f"docker stats --no-stream --format '{{{{.MemUsage}}}}' {CONTAINER}")
-    [(labels, used)] = query(host, "selfheal_container_memory_bytes")
+    [(labels, _used)] = query(host, "selfheal_container_memory_bytes")
     assert (labels["app"], labels["host"], labels["container"], labels["service"]) == (APP, HOST, CONTAINER, "backend")
-    assert used / 2**20 == pytest.approx(float(stats.partition("MiB")[0]), rel=0.2)
+    # Prometheus has the value of its last scrape, and docker that of now.
+    until(lambda: agree(*megabytes(host)), why=lambda: megabytes(host))
     assert query(host, "selfheal_container_memory_limit_bytes")[0][1] == about["HostConfig"]["Memory"] == 256 * 2**20
     assert query(host, "selfheal_container_cpu_limit_cores")[0][1] == 0.2
     ticks = host.check_output(f"cat /proc/{about['State']['Pid']}/stat").rpartition(")")[2].split()
