@@ -239,7 +239,7 @@ def test_a_change_by_hand_is_reported_with_who_was_logged_in(host: Any, receiver
         )
     assert says(host, "selfheal status", rf"{path} \(other content\)")
     host.check_output(f"cp -p /root/before {path} && rm /root/before")
-    for one in receivers.wait(f"{ABOUT} what was changed by hand is as desired again"):
+    for one in receivers.wait(f"{ABOUT} as desired again: {path}"):
         has(one, "^🟢 ")
 
 

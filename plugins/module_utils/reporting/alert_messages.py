@@ -267,7 +267,7 @@ _WORDS = {
         "drift.yml shows the difference.",
         "changed_container": "Next: undo it with `docker update`; if it is to stay, write it into compose_app_services "
         "and run site.yml.",
-        "changed_over": "what was changed by hand is as desired again",
+        "changed_over": "as desired again: {things}",
     },
     "ko": {
         "escalated": "사람이 필요함",
@@ -313,7 +313,7 @@ _WORDS = {
         "차이는 drift.yml이 보여 줍니다.",
         "changed_container": "다음 할 일: `docker update`로 되돌리세요. 남겨야 할 변경이면 compose_app_services에 적고 "
         "site.yml을 실행하세요.",
-        "changed_over": "수동으로 변경된 것이 원래 상태로 돌아옴",
+        "changed_over": "원래 상태로 돌아옴: {things}",
     },
 }
 _UNITS = {"en": (" h ", " min ", " s"), "ko": ("시간 ", "분 ", "초")}
@@ -557,6 +557,7 @@ def replaced_by_hand(app: str, host: str, found: Mapping[str, str], language: st
 def changed_by_hand(app: str, host: str, change: Changed, language: str) -> Alert:
     """Files or containers were changed, and not by a run: a warning."""
     words = _WORDS[_language(language)]
+    names = ", ".join(sorted(change["things"]))
     alert = _alert(CHANGED, "warning", app, host, "changed", f"changed-{change['number']}")
     things = [f"{name}: {what}" for name, what in sorted(change["things"].items())]
     more = [f"+ {len(things) - EVIDENCE_THINGS}"] if len(things) > EVIDENCE_THINGS else []
@@ -569,9 +570,9 @@ def changed_by_hand(app: str, host: str, change: Changed, language: str) -> Aler
         words["changed_container" if all(one.startswith("container ") for one in things) else "changed_next"],
     ]
     alert["annotations"] = {
-        "summary": _summary(app, host, words["changed"].format(things=", ".join(sorted(change["things"])))),
+        "summary": _summary(app, host, words["changed"].format(things=names)),
         "description": "\n".join(lines),
-        "over": _summary(app, host, words["changed_over"]),
+        "over": _summary(app, host, words["changed_over"].format(things=names)),
     }
     return alert
 
