@@ -28,12 +28,12 @@ ESTABLISHED = "ESTAB 0 0 10.0.0.2:55958 10.0.0.9:5432 cubic rto:204 rtt:0.1/0.05
     ],
 )
 def test_a_question_without_an_answer_is_waited_for(figures: str, waits: bool) -> None:
-    assert sockets.asks(ESTABLISHED.format(figures), 0.6) is waits
+    assert bool(sockets.asked(ESTABLISHED.format(figures), 0.6)) is waits
 
 
 @pytest.mark.parametrize(("state", "waits"), [("SYN-SENT", True), ("SYN-RECV", False), ("TIME-WAIT", False)])
 def test_a_connection_that_is_being_made_is_waited_for(state: str, waits: bool) -> None:
-    assert sockets.asks(f"{state} 0 1 10.0.0.2:55958 10.0.0.9:443", 0.6) is waits
+    assert bool(sockets.asked(f"{state} 0 1 10.0.0.2:55958 10.0.0.9:443", 0.6)) is waits
 
 
 def test_of_a_process_in_the_networks_of_this_host_nothing_is_known() -> None:
@@ -60,6 +60,8 @@ def test_each_network_is_listed_once(
     entered: list[str] = []
 
     def run(argv: list[str], _timeout: float) -> command.Result:
+        if "--listening" in argv:
+            return command.Result(0, "", "")
         entered.append(argv[1])
         return command.Result(code, udp if "--udp" in argv else tcp, "")
 
@@ -67,6 +69,60 @@ def test_each_network_is_listed_once(
     monkeypatch.setattr(os, "readlink", lambda path: "net:[1]" if "self" in path else "net:[2]")
     assert sockets.await_answers([7, 7], 0.6) is waits
     assert entered == ["--net=/proc/7/ns/net"] * 2
+
+
+PROXY, APP, DATABASE = 7, 8, 9
+"""Processes of three services of one app, each with a network of its own."""
+ASKING = "bytes_sent:29 bytes_acked:30 lastsnd:520"
+
+
+@pytest.mark.parametrize(
+    ("connections", "unaccepted", "waits"),
+    [
+        pytest.param(
+            {
+                PROXY: [f"ESTAB 0 0 10.0.0.1:40000 10.0.0.2:8000 {ASKING}"],
+                APP: ["ESTAB 80 0 [::ffff:10.0.0.2]:8000 [::ffff:10.0.0.1]:40000 bytes_received:29 lastrcv:520"],
+            },
+            [APP],
+            False,
+            id="a proxy waits for the app that hangs",
+        ),
+        pytest.param(
+            {
+                APP: [f"ESTAB 0 0 10.0.0.2:40001 10.0.0.3:5432 {ASKING}"],
+                DATABASE: ["ESTAB 0 0 10.0.0.3:5432 10.0.0.2:40001 bytes_received:29 lastrcv:520"],
+            },
+            [APP],
+            True,
+            id="the app waits for a lock of its database",
+        ),
+        pytest.param(
+            {
+                PROXY: [f"ESTAB 0 0 10.0.0.1:40000 10.0.0.2:8000 {ASKING}"],
+                APP: [
+                    "ESTAB 80 0 10.0.0.2:8000 10.0.0.1:40000 bytes_received:29 lastrcv:520",
+                    f"ESTAB 0 0 10.0.0.2:40002 192.0.2.1:443 {ASKING}",
+                ],
+            },
+            [APP],
+            True,
+            id="the app waits for another host",
+        ),
+    ],
+)
+def test_what_services_of_the_app_ask_each_other(
+    monkeypatch: pytest.MonkeyPatch, connections: dict[int, list[str]], unaccepted: list[int], waits: bool
+) -> None:
+    def run(argv: list[str], _timeout: float) -> command.Result:
+        pid = int(argv[1].split("/")[2])
+        if "--listening" in argv:
+            return command.Result(0, f"LISTEN {int(pid in unaccepted)} 5 0.0.0.0:8000 0.0.0.0:*\n", "")
+        return command.Result(0, "" if "--udp" in argv else "\n".join(connections[pid]), "")
+
+    monkeypatch.setattr(command, "run", run)
+    monkeypatch.setattr(os, "readlink", lambda path: f"net:[{path.split('/')[2]}]")
+    assert sockets.await_answers(connections, 0.6) is waits
 
 
 @pytest.mark.parametrize(
