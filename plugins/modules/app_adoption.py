@@ -71,9 +71,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import adoption
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption_choice import AdoptError, Asked
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
 
 SPEC: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": ["read", "begun", "ended"], "default": "read"},

@@ -65,11 +65,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, iso
 from ansible_collections.christmas.selfheal.plugins.module_utils.domain import config as domain_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.domain import renewal
 from ansible_collections.christmas.selfheal.plugins.module_utils.domain.certificate import CertificateError
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery.config import ConfigError
 
 SPEC = {

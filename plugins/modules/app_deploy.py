@@ -129,9 +129,9 @@ from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rollback, rolling
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
 
 PREVIOUS = "previous"
 SPEC = {

@@ -57,11 +57,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import read_balancer
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.releases import front
 
 SPEC: dict[str, dict[str, Any]] = {

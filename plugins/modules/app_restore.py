@@ -94,11 +94,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import config as backup_config
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import restore
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import sets as backup_sets
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import config as agent_config
 
 SPEC = {

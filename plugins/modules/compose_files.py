@@ -241,6 +241,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.backing_services import read_backing
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.services import OverlayError
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, read_balancer
@@ -249,7 +250,6 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks impo
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import compose_files, data_owners
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.staged_project import Moved
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker.engine import EngineError
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import rules as secret_rules
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import check_spec
 

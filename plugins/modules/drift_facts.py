@@ -74,10 +74,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppError, app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import host_facts as drift_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import policy as drift_policy
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log
 
 SPEC = {
     "app": {"type": "str", "required": True},

@@ -80,8 +80,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import LockHeld
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import LockHeld
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import config_files
 

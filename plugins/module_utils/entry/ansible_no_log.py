@@ -10,6 +10,10 @@ from typing import Any, Callable, NoReturn, Protocol
 from ..core.files import explain
 from ..core.redact import SHORTEST
 from ..env.variables import Values, VariableEntry, is_secret
+from . import installed
+
+# A module imports this file first (ruff sees to it), and then what it needs.
+installed.use(__name__)
 
 Spec = Mapping[str, Any]
 """The arguments that a module takes, in Ansible's own format (its documentation, "argument spec")."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import create as backup_create
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import restic, restore, stage
 from ansible_collections.christmas.selfheal.plugins.module_utils.backup import sets as backup_sets
@@ -24,7 +25,6 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.backup.database
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import locks
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import cgroup
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import state

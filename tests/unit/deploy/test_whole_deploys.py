@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome, status
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import before_first, rollback, rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome, status
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import rules as secret_rules
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import login_log

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
 from ansible_collections.christmas.selfheal.plugins.module_utils.domain import authority, certificate, renewal
@@ -25,7 +26,6 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.domain import c
 from ansible_collections.christmas.selfheal.plugins.module_utils.domain.certificate import Certificate
 from ansible_collections.christmas.selfheal.plugins.module_utils.domain.config import Domain
 from ansible_collections.christmas.selfheal.plugins.module_utils.domain.renewal import DomainError, InUse
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome
 from ansible_collections.christmas.selfheal.plugins.module_utils.host.command import Result
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import web
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import state

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import app_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import Balancer
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import app_paths
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import app_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import rules as secret_rules
 

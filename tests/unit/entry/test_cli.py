@@ -13,10 +13,10 @@ from typing import Any, Callable, cast
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome, watch
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock, moment
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import hold_lock
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import containers as docker_containers
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome, watch
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import timers
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import incidents, state

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.christmas.selfheal.docs import record
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli
+from ansible_collections.christmas.selfheal.docs import record
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DOCUMENTS = sorted(

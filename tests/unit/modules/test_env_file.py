@@ -15,9 +15,9 @@ import pytest
 from ansible.module_utils.common.parameters import PASS_VARS
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.entry import env_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.fingerprint import fingerprint
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import hold_lock
-from ansible_collections.christmas.selfheal.plugins.module_utils.entry import env_module
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv, supabase_online
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import history as env_history
 from ansible_collections.christmas.selfheal.plugins.modules import env_file
