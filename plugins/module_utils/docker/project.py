@@ -115,12 +115,15 @@ class Project:
         return [docker_containers.instance(document, time.time()) for document in self.documents()]
 
     def logs(self, container: str, lines: int = 50, timeout: float = 5.0) -> str:
-        """Return the last lines of a container's log, in the order of their times (not redacted); "" without one."""
+        """Return the last lines of a container's log, in the order of their times (not redacted).
+
+        Where the engine does not hand out the log, the line says why, as for a logging driver that keeps none.
+        """
         try:
             tty = bool((self._document(container, timeout) or {"Config": {}})["Config"].get("Tty"))
             log = docker_logs.ContainerLog(container, tty, follow=False, tail=lines, timeout=timeout)
-        except EngineError:
-            return ""
+        except EngineError as error:
+            return str(error)
         messages: list[docker_logs.Message] = []
         with contextlib.suppress(EngineError), contextlib.closing(log):
             while not log.ended:

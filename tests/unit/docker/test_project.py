@@ -136,6 +136,15 @@ def test_output_and_errors_of_a_log_are_sorted_and_without_colours(monkeypatch: 
     ]
 
 
+def test_a_log_that_cannot_be_read_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_unused: Any, **__: Any) -> None:
+        raise engine.EngineError("the Docker engine does not hand out the log of web: driver none")
+
+    monkeypatch.setattr(engine, "ask", lambda *_: {"Config": {"Tty": False}})
+    monkeypatch.setattr(docker_logs, "ContainerLog", refuse)
+    assert SHOP.logs("web") == "the Docker engine does not hand out the log of web: driver none"
+
+
 def test_the_first_entrypoint_that_is_a_script_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     header = "x" * 512
     answers = [FAILED, commands.Result(0, header + "\x7fELF\0", ""), commands.Result(0, header + "#!/bin/sh\n\0\0", "")]
