@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A module of Ansible takes the library from the host where it is the same, and from its own archive where it is not."""
+"""A module of Ansible takes the library from the host where it is the same, and from its archive where it is not."""
 
 from __future__ import annotations
 
