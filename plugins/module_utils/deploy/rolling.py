@@ -432,7 +432,7 @@ class Rollout:
 def kept_out(paths: AppPaths, balancer: Balancer, items: Sequence[Container], clock: Clock) -> str:
     """Give HAProxy time to send requests to instances; say what it sees of those that it keeps out, "" for none."""
     ports = {port for item in items for port in item["ports"]}
-    out = haproxy.kept_out(paths, balancer, ports, clock, haproxy.AGREE_SECONDS)
+    out = haproxy.kept_out(paths, balancer, ports, clock, haproxy.AGREE_SECONDS, haproxy.LATE_SECONDS)
     return DISAGREES.format(out=out) if out else ""
 
 

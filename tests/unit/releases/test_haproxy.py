@@ -113,6 +113,25 @@ def test_a_slot_that_is_kept_out_is_named_with_haproxys_reason(
     assert releases_haproxy.kept_out(paths, BALANCER, ports, clock, 3.0) == said
 
 
+@pytest.mark.parametrize(
+    ("seen", "waited"),
+    [
+        pytest.param("L7STS 400 Bad Request", 5, id="unhealthy"),
+        pytest.param("L7OK Layer7 check passed", 30, id="not asked often enough yet"),
+        pytest.param("L7TOUT", 30, id="too slow for its check"),
+    ],
+)
+def test_a_slot_that_is_only_slow_gets_more_time(
+    paths: AppPaths, monkeypatch: pytest.MonkeyPatch, seen: str, waited: int
+) -> None:
+    slot = releases_haproxy.Slot(18000, up=False, sessions=0, seen=f"DOWN 1/2, {seen}")
+    monkeypatch.setattr(releases_haproxy, "slots", lambda _paths: [slot])
+    now = [0.0]
+    clock = Clock(monotonic=lambda: now[0], sleep=lambda _: now.__setitem__(0, now[0] + 1.0))
+    assert seen in releases_haproxy.kept_out(paths, BALANCER, [18000], clock, 5.0, 30.0)
+    assert now[0] == waited
+
+
 def test_a_refusal_is_reported(paths: AppPaths, haproxy: HAProxy) -> None:
     haproxy.answer = "No such server.\n"
     with pytest.raises(releases_haproxy.BalancerError, match="No such server"):
