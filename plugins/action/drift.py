@@ -21,6 +21,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "playbooks": {"type": "path", "required": True},
     "correct": {"type": "bool", "default": False},
     "accept": {"type": "bool", "default": False},
+    "whole": {"type": "bool", "default": False},
     "by": {"type": "str", "default": ""},
 }
 
@@ -61,6 +62,7 @@ class ActionModule(ActionBase):
                 playbooks=given["playbooks"],
                 correct=given["correct"] and not check_mode,
                 accept=given["accept"] and not check_mode,
+                whole=given["whole"],
                 by=given["by"],
                 environment={"ANSIBLE_CONFIG": str(constants.CONFIG_FILE)} if constants.CONFIG_FILE else {},
                 say=self._display.display,
