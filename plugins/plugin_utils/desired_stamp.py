@@ -43,17 +43,14 @@ class Project(NamedTuple):
     exclude: Sequence[str]
 
 
-def read(
-    variables: Mapping[str, Mapping[str, Any]], project: Project, files: Iterable[str], root: str | None = None
-) -> str:
+def read(variables: Mapping[str, Mapping[str, Any]], project: Project, files: Iterable[str]) -> str:
     """Return the stamp; only this digest leaves the function, and no value.
 
     :arg variables: those of each host, raw: not templated.
     :arg files: paths of other files that the roles read.
-    :arg root: the collection.
     :raises OSError: a folder cannot be read.
     """
-    ours = [line for part in PARTS for line in _below(os.path.join(root or ROOT, part))]
+    ours = [line for part in PARTS for line in _below(os.path.join(ROOT, part))]
     theirs = _below(os.path.realpath(project.source), project.exclude) if project.source else []
     seen = {
         "variables": [[host, _of_the_inventory(its)] for host, its in sorted(variables.items())],
