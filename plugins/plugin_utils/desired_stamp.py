@@ -36,6 +36,10 @@ _OF_THE_RUN = frozenset(
 _OF_THE_CHECK = "drift_"
 
 
+Variables = Mapping[str, Any]
+"""The variables of a host as Ansible has them before it templates them; their names are the users' own."""
+
+
 class Project(NamedTuple):
     """The folder of the project, "" when it is not on this machine, and what of it is not copied."""
 
@@ -43,7 +47,7 @@ class Project(NamedTuple):
     exclude: Sequence[str]
 
 
-def read(variables: Mapping[str, Mapping[str, Any]], project: Project, files: Iterable[str]) -> str:
+def read(variables: Mapping[str, Variables], project: Project, files: Iterable[str]) -> str:
     """Return the stamp; only this digest leaves the function, and no value.
 
     :arg variables: those of each host, raw: not templated.
@@ -60,7 +64,7 @@ def read(variables: Mapping[str, Mapping[str, Any]], project: Project, files: It
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _of_the_inventory(variables: Mapping[str, Any]) -> dict[str, Any]:
+def _of_the_inventory(variables: Variables) -> dict[str, Any]:
     """The variables without those of this run alone, and without facts, which a cache may hold."""
     facts = variables.get("ansible_facts")
     injected = {f"ansible_{name.removeprefix('ansible_')}" for name in facts} if isinstance(facts, Mapping) else set()

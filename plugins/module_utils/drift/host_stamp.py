@@ -9,8 +9,8 @@ Not covered, and so found by the next whole comparison only:
 
 - what depends on the clock, such as a certificate that is due;
 - volumes and networks of Docker, its data folder, Swarm, and an engine or a plugin that no package brought;
-- what is no file of a role, and in none of its folders, and not in the baseline: the content of a file whose size,
-  times, owner and mode are the same, and the programs of packages, unless they are gone.
+- files outside the folders of the roles, such as a program that a package brought, unless it is gone; and the content
+  of a file whose size, times, owner and mode are the same.
 """
 
 from __future__ import annotations

@@ -418,7 +418,7 @@ def test_a_host_that_cannot_be_reached_is_not_asked_by_its_roles(world: World) -
     assert known(world) == {"web1"}
 
 
-def test_facts_with_a_problem_are_compared_by_the_roles_and_told(world: World) -> None:
+def test_facts_with_a_problem_are_reported(world: World) -> None:
     world.check(by_roles("web1"))
     problem = facts("web1", problems=["docker failed: it hangs"])
     report = world.check(by_facts(problem), [through("web1"), ENDED])
