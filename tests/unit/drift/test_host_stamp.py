@@ -15,8 +15,10 @@ import pytest
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift import host_facts, host_stamp
 from ansible_collections.christmas.selfheal.plugins.module_utils.drift.host_stamp import Known
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import desired_files
 from ansible_collections.christmas.selfheal.plugins.module_utils.host.desired_files import Wanted
+from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
 from ansible_collections.christmas.selfheal.tests.unit.world import World, simulated
 
 UNITS = """\
@@ -130,7 +132,7 @@ def test_a_change_changes_the_stamp(
         found = failing(*given, **more)  # type: ignore[arg-type]
         return {**found, "ok": False} if world.__dict__.get("fails") else found
 
-    monkeypatch.setattr(host_stamp.probe, "run_checks", run_checks)
+    monkeypatch.setattr(probe, "run_checks", run_checks)
     before = stamp(world)
     assert len(before) == 64
     assert stamp(world) == before
@@ -205,14 +207,12 @@ def test_a_container_counts_with_all_that_stays_while_it_runs(
 
 @pytest.mark.parametrize("broken", ["systemctl show", "ss -Hltn"])
 def test_what_cannot_be_read_has_no_stamp(world: World, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
-    asked = host_stamp.commands.run
+    asked = commands.run
 
-    def run(argv: list[str], *more: object, **named: object) -> object:
-        if " ".join(argv).startswith(broken):
-            return host_stamp.commands.Result(1, "", "it hangs")
-        return asked(argv, *more, **named)  # type: ignore[arg-type]
+    def run(argv: list[str], timeout: float) -> commands.Result:
+        return commands.Result(1, "", "it hangs") if " ".join(argv).startswith(broken) else asked(argv, timeout)
 
-    monkeypatch.setattr(host_stamp.commands, "run", run)
+    monkeypatch.setattr(commands, "run", run)
     assert host_stamp.read(world.app.paths, [], Known([], {})) == ""
 
 

@@ -445,10 +445,10 @@ def test_a_failed_role_is_left_out_for_the_changed_hosts_alone(world: World) -> 
 def test_a_correction_is_followed_by_a_whole_check(world: World) -> None:
     """A container differs, which facts show; its role has nothing to change."""
     one = {"name": "shop-web-1", "service": "web", "ours": True, "folder": "", "image": "shop:1", "digest": "sha256:a"}
-    settings = dict.fromkeys(("cpus", "memory", "memory_reservation", "pids"), 0)
+    settings: dict[str, Any] = dict.fromkeys(("cpus", "memory", "memory_reservation", "pids"), 0)
     settings |= {"restart": "no", "read_only": False, "privileged": False, "ports": []}
     stopped = {**one, "state": "exited", "job_done": False, "settings": settings, "env": {}}
-    about = {
+    about: dict[str, Any] = {
         "release": {"id": "1", "images": {"web": "sha256:a"}},
         "desired": {"web": {"settings": settings, "env": {}, "wanted": True}},
     }
