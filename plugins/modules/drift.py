@@ -65,6 +65,12 @@ options:
     description: Name of the person or service that asked, for the event log.
     type: str
     default: ""
+  registered:
+    description:
+      - Name of the variable in which a task of the play has registered M(christmas.selfheal.drift_facts) for each host.
+        That saves a run of its own. The task has to ignore errors and unreachable hosts.
+    type: str
+    default: ""
 seealso:
   - module: christmas.selfheal.drift_facts
 """

@@ -70,6 +70,10 @@ drift:
   description: The facts, for M(christmas.selfheal.drift).
   returned: success
   type: dict
+began:
+  description: When the task began, by the clock of the controller (epoch seconds).
+  returned: always
+  type: float
 """
 
 from typing import Any

@@ -32,8 +32,8 @@ _OF_THE_RUN = frozenset(
         *("ansible_verbosity", "omit", "playbook_dir"),
     }
 )
-# Options of a check itself; no role of site.yml reads them.
-_OF_THE_CHECK = "drift_"
+# Options of a check itself, and what it registers; no role of site.yml reads them.
+_OF_THE_CHECK = ("drift_", "__drift_")
 
 
 Variables = Mapping[str, Any]

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -466,3 +468,25 @@ def test_a_host_that_left_the_inventory_is_forgotten(world: World) -> None:
     world.check(by_roles("web1", "web2"))
     world.check(by_facts(stamped("web1")))
     assert known(world) == {"web1"}
+
+
+def test_facts_that_the_play_has_read_are_not_read_again(world: World) -> None:
+    away = event("web2", {"msg": "no route"}, "runner_on_unreachable")
+    now = time.time()
+    first = world.check([through("web1"), ENDED], facts=[stamped("web1"), away], begun=now - 120.0)
+    assert (world.ran, first["compared"], first["unchanged"]) == (["drift_check.yml"], ["web1"], [])
+    assert world.words[0][:2] == ["--limit", "web1"]
+    assert "drift_facts" in world.words[0][-1]
+    second = world.check(facts=[stamped("web1"), away], begun=now - 60.0)
+    assert 60.0 <= second["seconds"] < 120.0, "reading the facts belongs to the check"
+    assert (world.ran, second["compared"], second["unchanged"]) == ([], ["web1"], ["web1"])
+    assert troubles(second) == troubles(first) == [("web2", "cannot be reached")]
+    for about in ({"whole": True}, {"accept": True}):
+        world.check([through("web1"), ENDED], facts=[stamped("web1")], **about)
+        assert world.ran == ["drift_check.yml"]
+
+
+def test_without_ansible_runner_no_check_begins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(drift_control.DriftError, match="ansible-runner is missing"):
+        world.check()
