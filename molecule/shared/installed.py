@@ -53,7 +53,7 @@ PLAYBOOKS = {
 # They need an app or a host in another state, so each has a test of its own in the scenario `installed`.
 WITH_OWN_TEST = ("adopt", "drift_control", "init", "remove", "site")
 # Other playbooks and the drift check run them; no user does.
-INTERNAL = ("drift_check", "drift_tell", "inventory_check")
+INTERNAL = ("drift_check", "drift_facts", "drift_tell", "inventory_check")
 
 
 class Ended(NamedTuple):

@@ -16,6 +16,7 @@ description:
     baseline of the host.
   - Writes a report as Markdown, JSON and a page with the history on the controller. It remembers there when each drift
     was first seen.
+  - The roles do not run for a host that has not changed since they last found nothing there, see O(whole).
   - Fails when there is drift. When a host could not be compared, it ends as for an unreachable host. So
     C(ansible-playbook) ends with 0 for no drift, 2 for drift and 4 for unknown.
 author: Contributors to the christmas.selfheal project (@christmas)
@@ -53,8 +54,21 @@ options:
     description: Whether the hosts are accepted as they are now; this is their new baseline.
     type: bool
     default: false
+  whole:
+    description:
+      - Whether the roles compare every host. Otherwise they do not run for a host on which they found nothing less than
+        24 hours ago, when nothing has changed since, there or in the desired state. Its facts are always compared.
+      - Use it after a change that the check cannot see, such as a value in HashiCorp Vault.
+    type: bool
+    default: false
   by:
     description: Name of the person or service that asked, for the event log.
+    type: str
+    default: ""
+  registered:
+    description:
+      - Name of the variable in which a task of the play has registered M(christmas.selfheal.drift_facts) for each host.
+        That saves a run of its own. The task has to ignore errors and unreachable hosts.
     type: str
     default: ""
 seealso:

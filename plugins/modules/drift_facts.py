@@ -12,6 +12,8 @@ description:
   - Reads the containers of the host and the release that should run, members of groups, cron, sysctl, sshd, units,
     packages, listening ports, owners and modes of files, and sessions. Changes nothing.
   - Values of an env are returned as fingerprints.
+  - Returns two stamps, which stay the same as long as nothing has changed that the roles look at, on the host, and in
+    the desired state on the controller. Each is a digest.
 author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes
@@ -68,6 +70,10 @@ drift:
   description: The facts, for M(christmas.selfheal.drift).
   returned: success
   type: dict
+began:
+  description: When the task began, by the clock of the controller (epoch seconds).
+  returned: always
+  type: float
 """
 
 from typing import Any
@@ -96,7 +102,14 @@ def read(module: AnsibleModule) -> dict[str, Any]:
     drift_policy.read_windows(given["windows"])
     paths = app_paths(given["app"], (given["directory"] or "").rstrip("/"))
     found = drift_facts.read(paths, given["source"], given["exclude"])
-    reported: drift_facts.ReportedFacts = {**found, "policy": policy, "windows": given["windows"]}
+    # The action, on the controller, sets the last two.
+    reported: drift_facts.ReportedFacts = {
+        **found,
+        "policy": policy,
+        "windows": given["windows"],
+        "desired_stamp": "",
+        "looks_at": [],
+    }
     return {"changed": False, "drift": reported}
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import glob
+import importlib.util
 import json
 import os
 import shlex
@@ -58,8 +59,10 @@ class How(NamedTuple):
     `reports`: where reports are written; `playbooks`: the collection's; `metrics`: a folder or "".
 
     `tell`: whether the metrics are copied to the hosts, because no Prometheus reads them here; `correct`: whether drift
-    is corrected by the policy; `accept`: whether all hosts get a new baseline; `by`: who asked; `say` shows a step to a
-    person; `seconds` is the timeout of one run.
+    is corrected by the policy; `accept`: whether all hosts get a new baseline; `whole`: whether the roles compare every
+    host, also one that has not changed; `by`: who asked; `say` shows a step to a person; `seconds` is the timeout of
+    one run. `facts` are events of a play that has read the facts of the hosts already, at `begun` (epoch s); without
+    them, a run reads them.
     """
 
     options: Sequence[str]
@@ -71,9 +74,12 @@ class How(NamedTuple):
     tell: bool = False
     correct: bool = False
     accept: bool = False
+    whole: bool = False
     by: str = ""
     seconds: int = 1800
     environment: Mapping[str, str] = MappingProxyType({})
+    facts: Sequence[Event] = ()
+    begun: float = 0.0
     say: Callable[[str], None] = lambda _text: None
 
 
@@ -83,6 +89,14 @@ class Ran(NamedTuple):
     events: list[Event]
     status: str
     printed: list[str]
+
+
+class Compared(NamedTuple):
+    """What runs show, the hosts that should have been compared, and those that were compared by their facts alone."""
+
+    seen: Seen
+    hosts: list[str]
+    unchanged: list[str]
 
 
 class Ending(TypedDict, total=False):
@@ -111,12 +125,11 @@ def check(how: How) -> Report:
 
     Raises DriftError. Other failures are in the report, and never "no drift".
     """
-    try:
-        import ansible_runner  # noqa: F401  # checked here for a clear message
-    except ImportError:
+    # It takes a tenth of a second to import, and a check without a run does not need it.
+    if importlib.util.find_spec("ansible_runner") is None:
         raise DriftError(
             "ansible-runner is missing on this machine: install it with pip into the environment that holds Ansible"
-        ) from None
+        )
     try:
         os.makedirs(how.folder, mode=0o700, exist_ok=True)
         with locks.hold_lock(os.path.join(how.folder, "lock"), 0.0, "drift check"):
@@ -130,7 +143,9 @@ def check(how: How) -> Report:
 
 
 def _check(how: How) -> Report:
-    begun, clock = time.time(), time.monotonic()
+    now = time.time()
+    begun = how.begun or now
+    clock = time.monotonic() - max(0.0, now - begun)
     state = drift_store.load(how.folder)
     broken = state["running"]
     state["running"] = {"begun": begun, "pid": os.getpid()}
@@ -139,7 +154,7 @@ def _check(how: How) -> Report:
         _forget_environment(artifacts)
     drift_store.save(how.folder, state)
 
-    seen, hosts = _compare(how)
+    seen, hosts, unchanged = _compare_changed(how, state, begun)
     findings = _findings(seen, state)
     # The module drift_facts has validated the policies on the hosts.
     policies = {host: drift_policy.read_policy(facts["policy"]) for host, facts in seen.facts.items()}
@@ -157,11 +172,13 @@ def _check(how: How) -> Report:
     differing = {one["host"] for one in findings if one["decision"] != "ignored" and drift_decisions.of_the_app(one)}
     all_ = bool(hosts) and seen.ended and not how.hosts
     drift_store.note_compared(state, hosts, facts, begun, all_, differing)
+    _note_whole(state, seen, hosts, compared, unchanged, begun)
     gone = drift_store.remember(state, findings, compared, begun)
     entries = {host: its["marks"] for host, its in seen.facts.items() if not its["problems"]}
     accepted = drift_store.accept(state, entries, how.accept)
     why = "as drift_accept asked" if how.accept else "since there was none"
     notes = [f"{host}: recorded as it is now as the baseline of the next check, {why}" for host in accepted]
+    notes += [said] if (said := drift_report.extent(len(hosts), len(unchanged))) else []
     if broken:
         notes.append(f"the check that began {iso(broken['begun'])} was killed before it could tell anything")
     _log(how, state, _found(findings, gone, accepted, state, how))
@@ -173,6 +190,7 @@ def _check(how: How) -> Report:
         "seconds": round(time.monotonic() - clock, 1),
         "hosts": hosts,
         "compared": compared,
+        "unchanged": unchanged,
         "checked": state["checked"],
         "findings": findings,
         "troubles": seen.troubles,
@@ -191,6 +209,17 @@ def _check(how: How) -> Report:
         report["notes"] += _tell(how, report)
     _write(how, report, state)
     return report
+
+
+def _note_whole(
+    state: State, seen: Seen, hosts: Sequence[str], compared: Sequence[str], unchanged: Sequence[str], begun: float
+) -> None:
+    """Note on which hosts the roles have found nothing. A host with troubles or findings of the roles is forgotten."""
+    differing = {one["host"] for one in seen.findings}
+    found_nothing = {host for host in compared if host not in differing}
+    left_the_inventory = set(state["whole"]) - set(state["checked"])
+    drift_store.forget_whole(state, left_the_inventory | (set(hosts) - found_nothing))
+    drift_store.note_whole(state, found_nothing - set(unchanged), seen.facts, begun)
 
 
 def _log(how: How, state: State, entries: list[audit_log.Event]) -> None:
@@ -235,33 +264,73 @@ def _tell(how: How, report: Report) -> list[str]:
 # --- comparing ---
 
 
-def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[Seen, list[str]]:
-    """Run the roles in check mode: what they and the facts show, and the hosts that should have been compared."""
-    wanted = list(hosts or how.hosts)
+def _compare_changed(how: How, state: State, now: float) -> Compared:
+    """Read the facts of all hosts, and let the roles compare those that may have changed since they last did."""
+    whole = how.whole or how.accept
+    known = set(state["whole"]) & set(how.hosts) if how.hosts else set(state["whole"])
+    if not how.facts and (whole or not known):
+        return _compare(how, how.hosts)
+    ran = _read_facts(how)
+    first = drift_findings.gather(ran.events)
+    unchanged = [] if whole else drift_store.unchanged(state, first.facts, now)
+    changed = [host for host in first.facts if host not in unchanged]
+    if not first.ended or not changed:
+        return _completed(ran, first._replace(through=set(unchanged)), how.hosts, unchanged)
+    return _compare(how, changed, first, unchanged)
+
+
+def _read_facts(how: How) -> Ran:
+    if how.facts:
+        return Ran([*how.facts, {"event": "playbook_on_stats"}], "successful", [])
+    how.say("comparing: the facts of the hosts, which takes 1 s to 3 s for a host")
+    return _run(how, "drift_facts.yml", [*_limit(how.hosts), "--check"])
+
+
+_NOTHING = Seen([], {}, [], True, set())
+
+
+def _compare(how: How, hosts: Sequence[str], first: Seen = _NOTHING, unchanged: Sequence[str] = ()) -> Compared:
+    """Run the roles in check mode: what they and the facts show, and the hosts that should have been compared.
+
+    :arg first: what the facts of all hosts of the check have shown already, of `hosts` and the `unchanged` ones.
+    """
     # A check changes nothing, so there is no validation before all hosts: each role validates its own options.
-    validation = "validate"
-    left_out: set[str] = set()
-    limit = ["--limit", ",".join(wanted)] if wanted else []
+    skipped = ["validate", *(["drift_facts"] if first.facts else [])]
     how.say("comparing: the roles run in check mode, which takes 10 s to a minute for a host")
-    ran = _run(how, "drift_check.yml", [*limit, "--check", "--diff", "--skip-tags", validation])
+    words = [*_limit(hosts), "--check", "--diff"]
+    ran = _run(how, "drift_check.yml", [*words, "--skip-tags", ",".join(skipped)])
     seen = drift_findings.gather(ran.events)
-    troubles = list(seen.troubles)
+    troubles = first.troubles + [one for one in seen.troubles if one not in first.troubles]
+    facts = {**first.facts, **seen.facts}
     troubles += [
         Trouble(host=host, role="", what=drift_findings.plain(problem))
-        for host, facts in sorted(seen.facts.items())
-        for problem in facts["problems"]
+        for host, its in sorted(facts.items())
+        for problem in its["problems"]
     ]
     findings = list(seen.findings)
+    left_out: set[str] = set()
     for _unused in range(ROUNDS):
         failed = {one["role"] for one in troubles if one["role"] in drift_decisions.ROLES} - left_out
         if not failed:
             break
         left_out |= failed
         how.say(f"comparing again without {', '.join(sorted(left_out))}, which failed")
-        skipped = ["--skip-tags", ",".join(sorted({*left_out, validation, "drift_facts"}))]
-        again = drift_findings.gather(_run(how, "drift_check.yml", [*limit, "--check", "--diff", *skipped]).events)
+        again_skipped = ",".join(sorted({*left_out, "validate", "drift_facts"}))
+        again = drift_findings.gather(_run(how, "drift_check.yml", [*words, "--skip-tags", again_skipped]).events)
         findings += again.findings
         troubles += [one for one in again.troubles if one not in troubles]
+    all_ = seen._replace(findings=findings, facts=facts, troubles=troubles, through={*seen.through, *unchanged})
+    wanted = how.hosts if first.facts else hosts
+    return _completed(ran, all_, wanted, unchanged)
+
+
+def _limit(hosts: Sequence[str]) -> list[str]:
+    return ["--limit", ",".join(hosts)] if hosts else []
+
+
+def _completed(ran: Ran, seen: Seen, wanted: Sequence[str], unchanged: Sequence[str]) -> Compared:
+    """Add what no task has reported: a run that broke off, and hosts that it did not compare to the end."""
+    troubles = list(seen.troubles)
     named = sorted({*wanted, *seen.facts, *(one["host"] for one in troubles if one["host"])})
     if not seen.ended:
         why = drift_findings.masked(drift_findings.plain(" ".join(ran.printed[-3:])))[:400] or "no message"
@@ -275,7 +344,7 @@ def _compare(how: How, hosts: Sequence[str] = ()) -> tuple[Seen, list[str]]:
             troubles.append({"host": host, "role": "", "what": what})
     if not named and seen.ended:
         troubles.append({"host": "", "role": "", "what": "the run selects no host"})
-    return seen._replace(findings=findings, troubles=troubles), named
+    return Compared(seen._replace(troubles=troubles), named, list(unchanged))
 
 
 def _findings(seen: Seen, state: State) -> list[Finding]:
@@ -391,7 +460,8 @@ def _correct(how: How, findings: list[Finding], state: State) -> list[Correction
         if not ran.begun:
             _postpone(mine, ran.held)
             continue
-        again, _unused = _compare(how, [host])
+        drift_store.forget_whole(state, [host])
+        again = _compare(how, [host]).seen
         if not ran.problem:
             ran = ran._replace(problem=_incomplete(again, host))
         _judge(mine, ran, _findings(again, state), state)
@@ -476,9 +546,7 @@ def _outcome(host: str, roles: list[str], findings: Sequence[Finding], ran: Role
 
 def _held_by_now(how: How, host: str) -> str:
     """The same as `_held`, just before a run: since the check, an incident may have begun, or a window ended."""
-    seen = drift_findings.gather(
-        _run(how, "drift_check.yml", ["--limit", host, "--check", "--tags", "drift_facts"]).events
-    )
+    seen = drift_findings.gather(_run(how, "drift_facts.yml", ["--limit", host, "--check"]).events)
     asked = seen.facts.get(host)
     problems = [one["what"] for one in seen.troubles] + (list(asked["problems"]) if asked else [])
     if problems or not seen.ended or host not in seen.facts:

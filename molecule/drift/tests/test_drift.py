@@ -8,6 +8,7 @@ app. The tests build on each other, in order.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -131,6 +132,11 @@ DRIFTS = {
         "chown daemon /etc/haproxy/haproxy.cfg", "host", "/etc/haproxy/haproxy.cfg", "owner"
     ),
 }
+# The stamp of the host, as the module reads it, by the same library on the host.
+STAMP = f"""
+cd /usr/local/lib && python3 -B -c "from selfheal.core.app_paths import app_paths; from selfheal.drift import host_facts
+print(host_facts.read(app_paths('{APP}'))['stamp'])"
+"""
 CORRECT = [
     {"role": role, "do": "correct"}
     for role in ("log_rotation", "load_balancer", "app_env", "docker_engine", "watcher", "compose_app")
@@ -171,20 +177,28 @@ def test_a_converged_host_has_no_drift(host: Any, check: Any) -> None:
     for name in ("drift-gone", "drift-back"):
         host.check_output(PACKAGE.replace("NAME", name))
     host.check_output("iptables -A INPUT -p tcp --dport 9998 -j DROP")
-    took = []
+    took, alone = [], []
     for _unused in range(ROUNDS):
         code, report, shown = check()
         assert (code, report["findings"], report["troubles"]) == (0, [], []), shown
         took.append(report["seconds"])
+        alone.append(report["unchanged"])
+    assert alone == [[], *[[HOST]] * (ROUNDS - 1)], "an unchanged host is compared by its facts alone"
+    code, report, shown = check(drift_whole=True)
+    assert (code, report["findings"], report["unchanged"]) == (0, [], []), shown
     print(f"\n{ROUNDS} checks of a converged host: {sorted(took)[len(took) // 2]:.1f} s in the middle, {took}")
 
 
 def test_each_drift_is_found_and_named(host: Any, check: Any, leaks: Any, lives: Any) -> None:
     host.check_output(f"selfheal pause --app {APP} --for 2h --reason drift")
     before = lives()
+    stamps = {"": host.check_output(STAMP)}
     for name, one in DRIFTS.items():
         done = host.run(one.by_hand)
         assert done.rc == 0, (name, done.stdout, done.stderr)
+        stamps[name] = host.check_output(STAMP)
+    same = [name for (_unused, old), (name, new) in itertools.pairwise(stamps.items()) if old == new or len(new) != 64]
+    assert same == [], "each change makes the next check a whole one"
     code, report, shown = check()
     wanted = {(one.role, one.object, one.what) for one in DRIFTS.values()}
     assert named(report) == wanted, shown

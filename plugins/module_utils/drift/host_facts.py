@@ -38,6 +38,7 @@ from ..records import state
 from ..recovery import config as agent_config
 from ..releases import store as release_store
 from ..releases.store import Release
+from . import host_stamp
 from .policy import PolicyEntry
 
 SECONDS = 10.0
@@ -152,7 +153,8 @@ class HostFacts(Activity):
 
     `source` and `exclude` are handed back to the controller. `desired` has services, `images` is by service.
     `project` names files relative to `directory`. `marks` is what is compared with the baseline. `folders` has when
-    each last gained or lost a file. `now` is the host's time (epoch s).
+    each last gained or lost a file. `now` is the host's time (epoch s). `stamp` is the same as long as nothing has
+    changed that a role looks at, "" for unknown.
     """
 
     app: str
@@ -170,13 +172,20 @@ class HostFacts(Activity):
     now: float
     logins: list[Login]
     problems: list[str]
+    stamp: str
 
 
 class ReportedFacts(HostFacts):
-    """The facts with the policy and the windows of the inventory, which `policy` reads on the controller."""
+    """The facts with what the controller adds: the policy and the windows of the inventory, which `policy` reads.
+
+    `desired_stamp` is the same as long as the desired state is, "" for unknown. `looks_at` names other hosts that the
+    roles look at when they compare this one.
+    """
 
     policy: list[PolicyEntry]
     windows: list[str]
+    desired_stamp: str
+    looks_at: list[str]
 
 
 def read(paths: AppPaths, source: str = "", exclude: Sequence[str] = ()) -> HostFacts:
@@ -207,6 +216,10 @@ def read(paths: AppPaths, source: str = "", exclude: Sequence[str] = ()) -> Host
     found, problem = state.load(paths.state, paths.spare, repair=False)
     problems += [problem] if problem else []
     entries = dict(_entries(apps, documents, problems))
+    images = _images(good) if good else {}
+    incident = str((found["incident"] or {}).get("id", ""))
+    folders = (*FOLDERS, "/etc/cron.d")
+    compared = {"release": good, "desired": desired, "images": images, "marks": entries, "incident": incident}
     return {
         "app": paths.name,
         "directory": paths.directory,
@@ -215,16 +228,17 @@ def read(paths: AppPaths, source: str = "", exclude: Sequence[str] = ()) -> Host
         "release": {"id": good["id"], "images": good["images"]} if good else {},
         "desired": desired,
         "containers": [_container(one, paths.name) for one in documents],
-        "images": _images(good) if good else {},
+        "images": images,
         "project": sorted(_project(paths, documents)),
         "marks": entries,
         "files": dict(_files(paths)),
         "folders": dict(_folders(paths)),
         "now": now,
         "logins": logins.read(SECONDS),
-        "incident": str((found["incident"] or {}).get("id", "")),
+        "incident": incident,
         "busy": is_locked(paths.lock),
         "problems": problems,
+        "stamp": "" if problems else host_stamp.read(paths, folders, host_stamp.Known(documents, compared)),
     }
 
 
@@ -407,13 +421,19 @@ def _firewall(problems: list[str]) -> Iterator[tuple[str, str]]:
                 yield f"firewall {line}", "set"
 
 
+_STATES = ("enabled", "masked", "disabled")
+
+
 def _units(problems: list[str]) -> Iterator[tuple[str, str]]:
-    listed = _ask(problems, "systemctl", "list-unit-files", "--no-legend", "--plain", "--type=service,timer,socket")
+    # systemd takes twice the time for all states.
+    states = f"--state={','.join(_STATES)}"
+    kinds = "--type=service,timer,socket"
+    listed = _ask(problems, "systemctl", "list-unit-files", "--no-legend", "--plain", kinds, states)
     if listed is None:
         yield "unasked unit", ""
     for line in listed or ():
         name, now = (*line.split(), "", "")[:2]
-        if now in ("enabled", "masked", "disabled") and "@" not in name:
+        if now in _STATES and "@" not in name:
             yield f"unit {name}", now
     active = _ask(problems, "systemctl", "list-units", "--no-legend", "--plain", "--type=timer", "--state=active")
     if active is None:

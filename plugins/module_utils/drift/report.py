@@ -36,6 +36,7 @@ class _Report(TypedDict):
     seconds: float
     hosts: list[str]
     compared: list[str]
+    unchanged: list[str]
     checked: dict[str, CheckedHost]
     findings: list[Finding]
     troubles: list[Trouble]
@@ -50,8 +51,9 @@ class _Report(TypedDict):
 class Report(_Report, total=False):
     """A drift check: when it began (epoch s), how long it took, and what was found.
 
-    `compared` are the hosts that were compared completely. `gone` are former findings in words. `accepted` are hosts.
-    `head` is that of the event log. `path` is the Markdown file, once it is written.
+    `compared` are the hosts that were compared completely, `unchanged` those of them whose facts alone were compared,
+    since nothing has changed there. `gone` are former findings in words. `accepted` are hosts. `head` is that of the
+    event log. `path` is the Markdown file, once it is written.
     """
 
     path: str
@@ -76,6 +78,15 @@ def headline(report: Report) -> str:
     # Without a comparison, it is unknown whether there is drift.
     parts = [drifts, troubles] if counts or not troubles else ["it could not tell", troubles]
     return f"{hosts} checked in {report['seconds']:.1f} s: {', '.join(one for one in parts if one)}"
+
+
+def extent(hosts: int, unchanged: int) -> str:
+    """How many hosts the roles have compared, and how many not, in a sentence; "" when they have compared all."""
+    if not unchanged:
+        return ""
+    which = "1 host has" if unchanged == 1 else f"{unchanged} hosts have"
+    others = f"; {hosts - unchanged} compared whole" if hosts > unchanged else ""
+    return f"{which} not changed since the last whole comparison: compared by facts alone{others}"
 
 
 def _counts(findings: Iterable[Finding]) -> dict[str, int]:

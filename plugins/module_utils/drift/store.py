@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the controller remembers from one drift check to the next, in one file, replaced atomically.
 
-It holds when each drift was first seen, how often it was corrected, the baseline of each host, and past checks.
+It holds when each drift was first seen, how often it was corrected, the baseline of each host, past checks, and how a
+host was when its roles last found nothing to change.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from typing import TypedDict, cast
 
 from ..core.files import atomic_write
 from .findings import Finding
-from .host_facts import HostFacts
+from .host_facts import HostFacts, ReportedFacts
 
 FILE = "state.json"
 HISTORY = 200
 LATELY = 30 * 86400.0
 """A correction older than this does not count."""
+WHOLE_SECONDS = 86400.0
+"""So long the roles need not compare a host again on which nothing has changed: stamps do not cover everything."""
 
 
 class StateError(Exception):
@@ -67,6 +70,13 @@ class CheckedHost(TypedDict):
     release: str
 
 
+class WholeComparison(TypedDict):
+    """When the roles last compared a host and found nothing, by the clock of the controller, and its stamps then."""
+
+    time: float
+    stamps: list[str]
+
+
 class RunningCheck(TypedDict, total=False):
     """The check that runs now: when it began, and its process. Without keys when none does."""
 
@@ -78,7 +88,7 @@ class State(TypedDict):
     """What is remembered.
 
     `findings` by id, `baseline` is {host: {name: value}}, `history` has the oldest check first, `head` is that of the
-    event log, `checked` by host.
+    event log, `checked` and `whole` by host.
     """
 
     findings: dict[str, KnownFinding]
@@ -87,20 +97,22 @@ class State(TypedDict):
     running: RunningCheck
     head: str
     checked: dict[str, CheckedHost]
+    whole: dict[str, WholeComparison]
 
 
 def empty() -> State:
     """The state of a controller that has not checked yet."""
-    return {"findings": {}, "baseline": {}, "history": [], "running": {}, "head": "", "checked": {}}
+    return {"findings": {}, "baseline": {}, "history": [], "running": {}, "head": "", "checked": {}, "whole": {}}
 
 
 def load(folder: str) -> State:
-    """Read the state. Raises StateError, since no part of it can be guessed."""
+    """Read the state. Raises StateError, since no part of it can be guessed, but for `whole`: without it, roles run."""
     path = os.path.join(folder, FILE)
     try:
         with open(path, encoding="utf-8") as stream:
             found = json.load(stream)
         known = {key: found.get(key, default) for key, default in empty().items()}
+        known["whole"] = _readable(known["whole"])
         if any(type(known[key]) is not type(default) for key, default in empty().items()):
             raise TypeError(FILE)
         return cast("State", known)
@@ -111,6 +123,19 @@ def load(folder: str) -> State:
             f"{path} cannot be read ({type(error).__name__}): move it away. The next check then begins without the "
             "baselines of the hosts, and with no history of the drifts"
         ) from None
+
+
+def _readable(found: object) -> dict[str, WholeComparison]:
+    """The whole comparisons that can be used; a damaged one is left out."""
+    entries = found.items() if isinstance(found, dict) else ()
+    return {host: one for host, one in entries if _is_readable(one)}
+
+
+def _is_readable(one: object) -> bool:
+    if not isinstance(one, dict) or not isinstance(one.get("time"), float):
+        return False
+    stamps = one.get("stamps")
+    return isinstance(stamps, list) and bool(stamps) and all(isinstance(stamp, str) for stamp in stamps)
 
 
 def save(folder: str, state: State) -> None:
@@ -225,3 +250,36 @@ def accept(state: State, entries: Mapping[str, Mapping[str, str]], all_: bool) -
     for host in accepted:
         state["baseline"][host] = dict(entries[host])
     return sorted(accepted)
+
+
+def unchanged(state: State, facts: Mapping[str, ReportedFacts], now: float) -> list[str]:
+    """The hosts that the roles need not compare: nothing has changed since they did, and that is not long ago."""
+    found = []
+    for host in facts:
+        last = state["whole"].get(host)
+        # A clock that was set back says nothing of how long ago that was.
+        if last and 0.0 <= now - last["time"] < WHOLE_SECONDS and last["stamps"] == _stamps(host, facts):
+            found.append(host)
+    return sorted(found)
+
+
+def note_whole(state: State, hosts: Iterable[str], facts: Mapping[str, ReportedFacts], now: float) -> None:
+    """Note how hosts are on which the roles have just found nothing; `facts` are those from before they ran."""
+    for host in hosts:
+        stamps = _stamps(host, facts)
+        if stamps:
+            state["whole"][host] = {"time": now, "stamps": stamps}
+
+
+def forget_whole(state: State, hosts: Iterable[str]) -> None:
+    """The next check compares these hosts by their roles again."""
+    for host in hosts:
+        state["whole"].pop(host, None)
+
+
+def _stamps(host: str, facts: Mapping[str, ReportedFacts]) -> list[str]:
+    """The stamps of a host, of its desired state, and of the hosts that its roles look at; [] when one is unknown."""
+    its = facts[host]
+    others = [facts[other]["stamp"] if other in facts else "" for other in its["looks_at"]]
+    found = [its["stamp"], its["desired_stamp"], *others]
+    return found if all(found) else []

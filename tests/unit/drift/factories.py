@@ -47,8 +47,11 @@ _FACTS: ReportedFacts = {
     "incident": "",
     "busy": False,
     "problems": [],
+    "stamp": "",
     "policy": [],
     "windows": [],
+    "desired_stamp": "",
+    "looks_at": [],
 }
 
 

@@ -25,6 +25,7 @@ def report(*findings: Finding, **about: Any) -> Report:
         "seconds": 9.6,
         "hosts": ["web1"],
         "compared": ["web1"],
+        "unchanged": [],
         "checked": {"web1": checked("shop", 7200.0), "web2": checked("", 0.0)},
         "findings": list(findings),
         "troubles": [],
@@ -118,3 +119,15 @@ def test_metrics() -> None:
 def test_a_controller_that_has_compared_no_host_has_a_metric() -> None:
     lines = rendered(report(checked={}, compared=[])).splitlines()
     assert 'selfheal_drift_last_check_timestamp_seconds{app="",target="every host"} 0' in lines
+
+
+@pytest.mark.parametrize(
+    ("hosts", "unchanged", "said"),
+    [
+        (3, 0, ""),
+        (1, 1, "1 host has not changed since the last whole comparison: compared by facts alone"),
+        (8, 6, "6 hosts have not changed since the last whole comparison: compared by facts alone; 2 compared whole"),
+    ],
+)
+def test_a_report_says_how_many_hosts_the_roles_did_not_compare(hosts: int, unchanged: int, said: str) -> None:
+    assert drift_report.extent(hosts, unchanged) == said

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,15 +56,16 @@ class World:
         self.folder = folder
         self.runs: list[list[Event]] = []
         self.ran: list[str] = []
+        self.words: list[list[str]] = []
         monkeypatch.setattr(drift_control, "_run", self._run)
 
     def _run(self, _how: Any, playbook: str, words: Sequence[str]) -> drift_control.Ran:
-        facts_alone = playbook == "drift_check.yml" and "--tags" in words
-        self.ran.append("facts" if facts_alone else playbook)
+        self.ran.append("facts" if playbook == "drift_facts.yml" else playbook)
+        self.words.append(list(words))
         return drift_control.Ran(self.runs.pop(0), "successful", [])
 
     def check(self, *runs: list[Event], **about: Any) -> Report:
-        self.runs, self.ran = list(runs), []
+        self.runs, self.ran, self.words = list(runs), [], []
         reports = str(self.folder / "reports")
         how = drift_control.How([], [], str(self.folder), reports, str(self.folder), **about)
         report = drift_control.check(how)
@@ -327,3 +330,163 @@ def test_a_failing_correction_is_tried_three_times(world: World) -> None:
     for _unused in range(3):
         assert decisions(world.check(there, whole(), [ENDED], there, correct=True)) == [("web1", "failed")]
     assert decisions(world.check(there, correct=True)) == [("web1", "escalate")]
+
+
+# --- which hosts the roles compare ---
+
+
+def stamped(host: str, stamp: str = "a", **about: Any) -> Event:
+    return facts(host, **{"stamp": stamp, "desired_stamp": "d", **about})
+
+
+def by_roles(*hosts: str, events: Sequence[Event] = (), **about: Any) -> list[Event]:
+    """The roles have compared these hosts, whose facts were read in the same run."""
+    return [*(stamped(host, **about) for host in hosts), *events, *map(through, hosts), ENDED]
+
+
+def by_facts(*events: Event) -> list[Event]:
+    return [*events, ENDED]
+
+
+def test_an_unchanged_host_is_compared_by_its_facts_alone(world: World) -> None:
+    first = world.check(by_roles("web1"))
+    assert (world.ran, first["unchanged"], first["compared"]) == (["drift_check.yml"], [], ["web1"])
+    for _unused in range(2):
+        report = world.check(by_facts(stamped("web1")))
+        assert world.ran == ["facts"]
+        assert (report["exit"], report["unchanged"], report["compared"]) == (0, ["web1"], ["web1"])
+        assert report["checked"]["web1"]["time"] == report["time"]
+        assert any("1 host has not changed" in note for note in report["notes"])
+
+
+def test_facts_are_compared_on_an_unchanged_host_too(world: World) -> None:
+    world.check(by_roles("web1", marks={"group docker": "no member"}))
+    report = world.check(by_facts(stamped("web1", marks={"group docker": "mallory"})))
+    assert world.ran == ["facts"]
+    assert [(one["object"], one["is"]) for one in report["findings"]] == [("group docker", "mallory")]
+    assert report["exit"] == 2
+
+
+def test_the_roles_run_only_where_something_has_changed(world: World) -> None:
+    world.check(by_roles("web1", "web2"))
+    report = world.check(by_facts(stamped("web1"), stamped("web2", "b")), [differs("web2"), through("web2"), ENDED])
+    assert world.ran == ["facts", "drift_check.yml"]
+    assert world.words[1][:2] == ["--limit", "web2"]
+    assert {"validate", "drift_facts"} <= set(world.words[1][-1].split(","))
+    assert (report["unchanged"], report["compared"]) == (["web1"], ["web1", "web2"])
+    assert [(one["host"], one["object"]) for one in report["findings"]] == [("web2", "/etc/x")]
+    # Its roles have found something, so they run again although it has not changed since.
+    world.check(by_facts(stamped("web1"), stamped("web2", "b")), [differs("web2"), through("web2"), ENDED])
+    world.check(by_facts(stamped("web1"), stamped("web2", "c")), [through("web2"), ENDED])
+    world.check(by_facts(stamped("web1"), stamped("web2", "c")))
+    assert world.ran == ["facts"]
+
+
+@pytest.mark.parametrize("about", [{"whole": True}, {"accept": True}], ids=["asked for", "a new baseline"])
+def test_a_whole_check_runs_the_roles_for_every_host(world: World, about: dict[str, bool]) -> None:
+    world.check(by_roles("web1"))
+    report = world.check(by_roles("web1", events=[differs("web1")]), **about)
+    assert (world.ran, report["unchanged"], len(report["findings"])) == (["drift_check.yml"], [], 1)
+
+
+FORGETTING: list[tuple[str, list[list[Event]], set[str]]] = [
+    ("a role fails", [[fails("web1"), ENDED], [through("web1"), ENDED]], {"web2"}),
+    ("the host went away", [[event("web1", {"msg": "no route"}, "runner_on_unreachable"), ENDED]], {"web2"}),
+    ("a role finds something", [[differs("web1"), through("web1"), ENDED]], {"web2"}),
+    ("the run breaks off", [[through("web1")]], set()),
+    ("nothing is wrong", [[through("web1"), ENDED]], {"web1", "web2"}),
+]
+
+
+@pytest.mark.parametrize(("runs", "kept"), [case[1:] for case in FORGETTING], ids=[case[0] for case in FORGETTING])
+def test_a_host_that_was_not_as_desired_is_compared_whole_again(
+    world: World, runs: list[list[Event]], kept: set[str]
+) -> None:
+    world.check(by_roles("web1", "web2"))
+    world.check(by_facts(stamped("web1", "b"), stamped("web2")), *runs)
+    assert known(world) == kept
+
+
+def known(world: World) -> set[str]:
+    return set(drift_store.load(str(world.folder))["whole"])
+
+
+def test_a_host_that_cannot_be_reached_is_not_asked_by_its_roles(world: World) -> None:
+    world.check(by_roles("web1", "web2"))
+    away = event("web2", {"msg": "no route"}, "runner_on_unreachable")
+    report = world.check(by_facts(stamped("web1"), away))
+    assert world.ran == ["facts"]
+    assert (troubles(report), report["compared"], report["exit"]) == ([("web2", "cannot be reached")], ["web1"], 4)
+    assert known(world) == {"web1"}
+
+
+def test_facts_with_a_problem_are_reported(world: World) -> None:
+    world.check(by_roles("web1"))
+    problem = facts("web1", problems=["docker failed: it hangs"])
+    report = world.check(by_facts(problem), [through("web1"), ENDED])
+    assert world.ran == ["facts", "drift_check.yml"]
+    assert troubles(report) == [("web1", "docker failed")]
+    assert known(world) == set()
+
+
+def test_facts_that_break_off_are_not_no_drift(world: World) -> None:
+    world.check(by_roles("web1"))
+    report = world.check([stamped("web1")])
+    assert (troubles(report), report["exit"]) == ([("", "the run broke off (successful)")], 4)
+    assert known(world) == set()
+
+
+def test_a_failed_role_is_left_out_for_the_changed_hosts_alone(world: World) -> None:
+    world.check(by_roles("web1", "web2"))
+    facts_ = by_facts(stamped("web1"), stamped("web2", "b"))
+    report = world.check(facts_, [fails("web2"), ENDED], [differs("web2", role="slo"), through("web2"), ENDED])
+    assert [words[:2] for words in world.words[1:]] == [["--limit", "web2"]] * 2
+    assert (report["compared"], len(report["findings"])) == (["web1"], 1)
+
+
+def test_a_correction_is_followed_by_a_whole_check(world: World) -> None:
+    """A container differs, which facts show; its role has nothing to change."""
+    one = {"name": "shop-web-1", "service": "web", "ours": True, "folder": "", "image": "shop:1", "digest": "sha256:a"}
+    settings: dict[str, Any] = dict.fromkeys(("cpus", "memory", "memory_reservation", "pids"), 0)
+    settings |= {"restart": "no", "read_only": False, "privileged": False, "ports": []}
+    stopped = {**one, "state": "exited", "job_done": False, "settings": settings, "env": {}}
+    about: dict[str, Any] = {
+        "release": {"id": "1", "images": {"web": "sha256:a"}},
+        "desired": {"web": {"settings": settings, "env": {}, "wanted": True}},
+    }
+    world.check(by_roles("web1", containers=[stopped], **about))
+    there = stamped("web1", containers=[stopped], **about)
+    running = {**stopped, "state": "running"}
+    after = by_roles("web1", containers=[running], **about)
+    report = world.check(by_facts(there), by_facts(there), [ENDED], after, correct=True)
+    assert world.ran == ["facts", "facts", "site.yml", "drift_check.yml"]
+    assert decisions(report) == [("web1", "corrected")]
+    assert known(world) == set()
+
+
+def test_a_host_that_left_the_inventory_is_forgotten(world: World) -> None:
+    world.check(by_roles("web1", "web2"))
+    world.check(by_facts(stamped("web1")))
+    assert known(world) == {"web1"}
+
+
+def test_facts_that_the_play_has_read_are_not_read_again(world: World) -> None:
+    away = event("web2", {"msg": "no route"}, "runner_on_unreachable")
+    now = time.time()
+    first = world.check([through("web1"), ENDED], facts=[stamped("web1"), away], begun=now - 120.0)
+    assert (world.ran, first["compared"], first["unchanged"]) == (["drift_check.yml"], ["web1"], [])
+    assert world.words[0][:2] == ["--limit", "web1"]
+    assert "drift_facts" in world.words[0][-1]
+    second = world.check(facts=[stamped("web1"), away], begun=now - 60.0)
+    assert 60.0 <= second["seconds"] < 120.0, "reading the facts belongs to the check"
+    assert (world.ran, second["compared"], second["unchanged"]) == ([], ["web1"], ["web1"])
+    assert troubles(second) == troubles(first) == [("web2", "cannot be reached")]
+    for about in ({"whole": True}, {"accept": True}):
+        world.check([through("web1"), ENDED], facts=[stamped("web1")], **about)
+        assert world.ran == ["drift_check.yml"]
+
+
+def test_without_ansible_runner_no_check_begins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(drift_control.DriftError, match="ansible-runner is missing"):
+        world.check()

@@ -15,7 +15,7 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils import front_do
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.front_door import Place
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-INTERNAL = {"inventory_check", "drift_check", "drift_tell"}
+INTERNAL = {"inventory_check", "drift_check", "drift_facts", "drift_tell"}
 
 
 @pytest.fixture
