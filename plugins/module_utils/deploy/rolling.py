@@ -48,6 +48,10 @@ DISAGREES = (
     "HAProxy disagrees with the gate and sends no requests: {out}. Fix: run christmas.selfheal.site: it makes HAProxy "
     "ask what the health check of selfheal_checks asks. Leave load_balancer_health_path empty, or write its path"
 )
+SLOW = (
+    f"HAProxy has sent no requests for {haproxy.LATE_SECONDS:.0f} s: {{out}}. Its check passes or comes late, as where "
+    "all processors are taken. Fix: see with `top` what takes them on the host, then run this again"
+)
 
 Say = Callable[[str], None]
 
@@ -433,7 +437,9 @@ def kept_out(paths: AppPaths, balancer: Balancer, items: Sequence[Container], cl
     """Give HAProxy time to send requests to instances; say what it sees of those that it keeps out, "" for none."""
     ports = {port for item in items for port in item["ports"]}
     out = haproxy.kept_out(paths, balancer, ports, clock, haproxy.AGREE_SECONDS, haproxy.LATE_SECONDS)
-    return DISAGREES.format(out=out) if out else ""
+    if not out:
+        return ""
+    return (SLOW if all(map(haproxy.is_slow, out.split("; "))) else DISAGREES).format(out=out)
 
 
 def _port(item: Container) -> int:

@@ -53,7 +53,7 @@ READY, MAINT = "ready", "maint"
 AGREE_SECONDS = 5.0
 # Its check passes, and is counted; or the answer came too late for it, as on a host whose processors are all taken.
 LATE_SECONDS = 30.0
-_COMES = re.compile(r"\bL[467](?:OK|TOUT)\b")
+_SLOW = re.compile(r"\bL[467](?:OK|TOUT)\b")
 _POLL_SECONDS = 0.05
 _RELOAD_SECONDS = 10.0
 
@@ -153,6 +153,11 @@ def take_in(paths: AppPaths, balancer: Balancer, port: int) -> None:
     say(paths, f"set server {backends(paths)[0]}/slot{port - balancer.first_port} health down")
 
 
+def is_slow(seen: str) -> bool:
+    """Whether HAProxy does not find a slot unhealthy: its check has passed too few times yet, or was late."""
+    return bool(_SLOW.search(seen))
+
+
 def kept_out(
     paths: AppPaths, balancer: Balancer, ports: Collection[int], clock: Clock, seconds: float, late: float = 0.0
 ) -> str:
@@ -166,7 +171,7 @@ def kept_out(
         out = [slot for slot in slots(paths) if slot.port in ports and not slot.up]
         if not out:
             return ""
-        longest = max(seconds, late) if all(_COMES.search(slot.seen) for slot in out) else seconds
+        longest = max(seconds, late) if all(is_slow(slot.seen) for slot in out) else seconds
         if clock.monotonic() - begun >= longest:
             return "; ".join(f"slot {slot.port - balancer.first_port} is {slot.seen}" for slot in out)
         clock.sleep(_POLL_SECONDS)

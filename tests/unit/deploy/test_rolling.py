@@ -53,6 +53,7 @@ class World:
         self.bad: set[str] = set()
         # Healthy for the gate, unhealthy for HAProxy.
         self.kept_out: set[str] = set()
+        self.seen = SEEN
         self.turns_bad: dict[str, float] = {}
         self.now, self.fewest = 0.0, 2
         self.balanced, self.left = True, False
@@ -106,7 +107,7 @@ class World:
     def slots(self, _paths: AppPaths) -> list[haproxy.Slot]:
         held = {one["port"]: one for one in self.containers.values()}
         up = {port: port in held and self.serves(held[port]) for port in sorted(self.states)}
-        return [haproxy.Slot(port, up[port], 0, "UP" if up[port] else SEEN) for port in up]
+        return [haproxy.Slot(port, up[port], 0, "UP" if up[port] else self.seen) for port in up]
 
     def run_checks(self, *_unused: Any, ask: int, **__: Any) -> dict[str, Any]:
         release = next(one["release"] for one in self.containers.values() if one["port"] == ask)
@@ -219,6 +220,15 @@ def test_a_release_that_haproxy_finds_unhealthy_fails_with_haproxys_reason(world
     world.release = "old"
     world.rollout().roll_back(GOOD)
     assert (world.releases(), world.fewest, at_rest(world)) == (["old", "old"], 2, True)
+
+
+def test_a_release_whose_checks_come_late_gets_more_time_and_another_fix(world: World) -> None:
+    world.kept_out.add("new")
+    world.seen = "DOWN 1/2, L7OK Layer7 check passed"
+    failure = world.replace()
+    assert f"HAProxy has sent no requests for 30 s: slot 2 is {world.seen}." in failure
+    assert "load_balancer_health_path" not in failure
+    assert world.now > 30.0
 
 
 def test_unchanged_instances_that_haproxy_finds_unhealthy_are_an_error(world: World) -> None:
