@@ -25,6 +25,8 @@ from ..releases.store import Release
 DOWN_SECONDS = 0.9
 STOPPED = "has stopped processes"
 LOOPS = "dies young again and again"
+# In these states no restart policy starts a container.
+_DOWN = frozenset({"exited", "dead", "removing"})
 # Said of the service behind the load balancer, whose single instances HAProxy counts.
 NONE_RUNS = "has no instance that runs"
 # What is so only after a while has been so for a while.
@@ -114,6 +116,12 @@ class ServiceWatch:
             name: what for name, what in found.items() if what in _STAYS or now - self._since[name] >= DOWN_SECONDS
         }
         return {name: what for name, what in lasts.items() if self._excused.get(name, ("",))[0] != what}
+
+    def down(self, now: float) -> frozenset[str]:
+        """The services that stay down without help. None of their containers runs, or soon will. `now`: monotonic s."""
+        self._follow(now)
+        up = {one.service for one in self._containers if one.done or one.state not in _DOWN}
+        return self._expected - up
 
     def _runs(self, service: str) -> bool:
         return any(one.service == service and one.state in ("running", "restarting") for one in self._containers)

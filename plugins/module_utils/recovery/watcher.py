@@ -404,13 +404,15 @@ class Watcher:
             return found
         failing = {item["name"] for item in found["results"] if not item["ok"]}
         again = list(self.app.checks) if failing - {check.name for check in self.quick} else self.quick
+        down = self.services.down(self.clock.monotonic())
         for _unused in range(CONFIRM_ANSWERS - 1):
             self.clock.sleep(CONFIRM_PAUSE)
             found = self._ask(again)
             self._keep(found)
             if found["ok"]:
                 return None
-            if found.get("confirmed"):
+            if found.get("confirmed") or down & self.services.down(self.clock.monotonic()):
+                # The engine says so, too.
                 break
         return found
 

@@ -139,6 +139,29 @@ def test_a_fault_that_lasts_is_reported(
     assert watched.wrong(2.0) == ({"worker": later} if later else {})
 
 
+@pytest.mark.parametrize(
+    ("web", "is_down"),
+    [
+        ([], True),
+        ([container("web", "exited")], True),
+        ([container("web", "exited"), container("web")], False),
+        ([container("web", "restarting")], False),
+        ([container("web", "created")], False),
+        ([container("web", "paused")], False),
+    ],
+    ids=["removed", "stopped", "one of two stopped", "being restarted", "being created", "paused"],
+)
+def test_a_service_that_no_restart_policy_starts_is_down_at_once(
+    it: Engine, tmp_path: Path, web: list[dict[str, Any]], is_down: bool
+) -> None:
+    watched = watch(tmp_path)
+    assert watched.down(0.0) == frozenset()
+    it.becomes(container("worker"), *web)
+    assert watched.down(0.1) == (frozenset({"web"}) if is_down else frozenset())
+    it.lives = False
+    assert watched.down(0.2) == frozenset()
+
+
 def test_a_service_that_its_restart_policy_starts_again_is_not_reported(it: Engine, tmp_path: Path) -> None:
     watched = watch(tmp_path)
     watched.wrong(0.0)
