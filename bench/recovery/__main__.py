@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Measure how long a host takes to recover its app from every fault of the drill catalogue.
 
-Some of the faults are also measured with what Debian carries instead: Docker alone, Docker Swarm, Monit, and the script
-of the incident report.
+Some of the faults are also measured with an earlier revision of this collection, and with what Debian carries instead:
+Docker alone, Docker Swarm, Monit, and the script of the incident report.
 
 Makes its own lab hosts, and removes them at the end. What has been measured is written at once to
 `results/recovery.json`; a run that was interrupted goes on with --resume. Prints a table and draws
@@ -19,22 +19,24 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.christmas.selfheal.bench.recover import REPOSITORY, RESULTS
-from ansible_collections.christmas.selfheal.bench.recovery import hosts, others, ours, picture, results
+from ansible_collections.christmas.selfheal.bench.recovery import before, hosts, others, ours, picture, results
 from ansible_collections.christmas.selfheal.plugins.module_utils.core import files
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import Fault
 from ansible_collections.christmas.selfheal.plugins.plugin_utils import fault_catalogue
 
 CATALOGUE = REPOSITORY / "roles/drill/faults"
-PUT_TO_ALL = ("crash", "oom", "hang", "silent", "errors", "stopped", "container_removed", "env_placeholder")
 FULL_ROUNDS = 20
 FIRST_HOST, MOST_HOSTS = 31, 3
 FIRST_TWO, MOST_TWO = 39, 2
+BEFORE_HOST = 42
+# The revision before a patience was learnt.
+REVISION = "2bf3d93"
 # A receiver that does not exist: Alertmanager gets the alerts, and keeps them.
 ALERTED = {
     "alerting_receivers": [
@@ -46,9 +48,11 @@ ALERTED = {
         }
     ]
 }
+OWN = (results.OURS, results.BEFORE, results.TWO)
 TITLES = {
     results.OURS: "christmas.selfheal",
     results.TWO: "christmas.selfheal, one of two instances",
+    results.BEFORE: "christmas.selfheal, before",
     **{name: one.title for name, one in others.ALTERNATIVES.items()},
 }
 
@@ -67,14 +71,20 @@ def arguments(words: Sequence[str] | None, catalogue: dict[str, Fault]) -> argpa
     add("--slice", **whole, default=5, help="rounds of one fault in one go: what an interruption loses (default: 5)")
     add("--timeout", **whole, default=200, help="seconds after which an alternative has not recovered (default: 200)")
     add("--faults", **names, default=list(catalogue), help="our faults (default: the whole catalogue)")
-    add("--alternative-faults", **names, default=None, help=f"(default: {','.join(PUT_TO_ALL)}, those of --faults)")
+    add(
+        "--alternative-faults",
+        **names,
+        default=None,
+        help=f"(default: {','.join(results.PUT_TO_ALL)}, those of --faults)",
+    )
     add("--systems", **names, default=list(TITLES), help=f"what is measured (default: {','.join(TITLES)})")
+    add("--before", default=REVISION, metavar="REVISION", help=f"of this repository (default: {REVISION})")
     add("--resume", action="store_true", help="keep what results/recovery.json has, and measure what is missing")
     add("--keep", action="store_true", help="leave the lab hosts as they are at the end")
     add("--draw", action="store_true", help="measure nothing: table and picture of what results/recovery.json has")
     given = parser.parse_args(words)
     if given.alternative_faults is None:
-        given.alternative_faults = [name for name in PUT_TO_ALL if name in given.faults]
+        given.alternative_faults = [name for name in results.PUT_TO_ALL if name in given.faults]
     for option in ("rounds", "alternative_rounds", "hosts", "slice", "timeout"):
         if getattr(given, option) < 1:
             parser.error(f"--{option.replace('_', '-')}: {getattr(given, option)}: 1 or more is needed")
@@ -166,18 +176,35 @@ def two(number: int) -> hosts.Host:
 
 
 def measure_ours(
-    given: argparse.Namespace, book: Book, system: str, crew: Sequence[hosts.Host], stopping: threading.Event
+    given: argparse.Namespace,
+    book: Book,
+    own: Mapping[str, Sequence[hosts.Host]],
+    stopping: threading.Event,
 ) -> None:
-    """The catalogue, or what of it hits one instance."""
+    """The catalogue, and parts of it, in turns: what else the machine does affects all of them."""
+    for rounds in (*range(given.slice, given.rounds, given.slice), given.rounds):
+        for system, crew in own.items():
+            measure_one(given, book, system, crew, rounds, stopping)
+
+
+def measure_one(
+    given: argparse.Namespace,
+    book: Book,
+    system: str,
+    crew: Sequence[hosts.Host],
+    rounds: int,
+    stopping: threading.Event,
+) -> None:
+    """What is missing of the rounds of one system, up to this number of each fault."""
     wanted = {name: book.faults[name] for name in results.put_to(system, book.faults) if name in given.faults}
     names, left_out = ours.able(crew[0], wanted)
     book.about["left_out"] = sorted({*book.about.get("left_out", []), *left_out})
     for sentence in left_out:
         say(sentence)
-    parts = results.slices(names, given.rounds, book.runs, given.slice, system)
+    parts = results.slices(names, rounds, book.runs, given.slice, system)
     total = sum(part.rounds for part in parts)
     say(f"{TITLES[system]}: {total} rounds of {len(names)} faults, on {len(crew)} hosts")
-    book.troubles += ours.measure(crew, parts, book.record, say, stopping)
+    book.troubles += ours.measure(system, crew, parts, book.record, say, stopping)
 
 
 def measure_others(given: argparse.Namespace, book: Book, systems: Sequence[str], stopping: threading.Event) -> None:
@@ -205,11 +232,11 @@ def unmeasured(given: argparse.Namespace, book: Book) -> int:
     """How many rounds are missing of what was asked for."""
     skipped = {sentence.split()[0] for sentence in book.about.get("left_out", [])}
     left = 0
-    for system in (results.OURS, results.TWO):
+    for system in OWN:
         put = [name for name in results.put_to(system, book.faults) if name in given.faults and name not in skipped]
         left += len(results.slices(put, given.rounds, book.runs, 1, system)) if system in given.systems else 0
     for system in given.systems:
-        for fault in given.alternative_faults if system not in (results.OURS, results.TWO) else ():
+        for fault in given.alternative_faults if system not in OWN else ():
             own = results.of(book.runs, system, fault)
             left += 0 if results.given_up(own) else max(0, given.alternative_rounds - len(own))
     return left
@@ -246,7 +273,8 @@ def main() -> int:
     catalogue = fault_catalogue.read(str(CATALOGUE))
     given = arguments(None, catalogue)
     settings = {
-        key: getattr(given, key) for key in ("rounds", "alternative_rounds", "hosts", "timeout", "faults", "systems")
+        key: getattr(given, key)
+        for key in ("rounds", "alternative_rounds", "hosts", "timeout", "faults", "systems", "before")
     }
     about = {"begun": now(), "machine": hosts.machine(), "settings": settings}
     # A trial does not take the place of the real figures; --resume adds to them.
@@ -261,8 +289,16 @@ def main() -> int:
     if given.draw:
         return tell(given, book)
     crew = [hosts.Host(f"bench-{number + 1}", FIRST_HOST + number, ALERTED) for number in range(given.hosts)]
-    own = {results.OURS: crew, results.TWO: [two(number) for number in range(min(given.hosts, MOST_TWO))]}
-    own = {system: on for system, on in own.items() if system in given.systems}
+    own = {system: on for system, on in ((results.OURS, crew),) if system in given.systems}
+    if results.BEFORE in given.systems:
+        try:
+            root = before.check_out(given.before)
+        except hosts.Trouble as trouble:
+            print(f"bench-recovery: {trouble}", file=sys.stderr)
+            return 2
+        own[results.BEFORE] = [hosts.Host("bench-before", BEFORE_HOST, ALERTED, root)]
+    if results.TWO in given.systems:
+        own[results.TWO] = [two(number) for number in range(min(given.hosts, MOST_TWO))]
     alternatives = [system for system in given.systems if system in others.ALTERNATIVES and given.alternative_faults]
     everything = [*(host for on in own.values() for host in on), *(others.host_of(system) for system in alternatives)]
     stopping = threading.Event()
@@ -271,8 +307,7 @@ def main() -> int:
         book.about["versions"] = {**book.about.get("versions", {}), **hosts.versions(everything[0])}
         rest()
         try:
-            for system, on in own.items():
-                measure_ours(given, book, system, on, stopping)
+            measure_ours(given, book, own, stopping)
             if alternatives:
                 measure_others(given, book, alternatives, stopping)
         finally:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
@@ -34,12 +35,12 @@ class Trouble(Exception):
     """Something could not be measured; the text says what and why."""
 
 
-def play(path: str, *words: str, stopping: threading.Event | None = None) -> tuple[int, str]:
-    """Run a playbook on the benchmark's hosts; (exit code, the end of what it printed)."""
+def play(path: str, *words: str, stopping: threading.Event | None = None, root: Path = REPOSITORY) -> tuple[int, str]:
+    """Run a playbook of the collection in `root` on the benchmark's hosts; (exit code, the end of what it printed)."""
     command = ["ansible-playbook", path, "-i", "inventory/lab", "-i", str(INVENTORY), *words]
     with subprocess.Popen(
         command,
-        cwd=REPOSITORY,
+        cwd=root,
         env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -60,10 +61,10 @@ def play(path: str, *words: str, stopping: threading.Event | None = None) -> tup
 
 
 class Host:
-    """A lab host."""
+    """A lab host. `root`: where the collection is that sets it up."""
 
-    def __init__(self, name: str, number: int, extra: Mapping[str, Any] | None = None) -> None:
-        self.name, self.address, self.extra = name, f"{PREFIX}.{number}", dict(extra or {})
+    def __init__(self, name: str, number: int, extra: Mapping[str, Any] | None = None, root: Path = REPOSITORY) -> None:
+        self.name, self.address, self.extra, self.root = name, f"{PREFIX}.{number}", dict(extra or {}), root
 
     def command(self, text: str) -> list[str]:
         """The command that runs a shell text there."""
@@ -135,9 +136,9 @@ def at_once(work: Callable[[Item], None], items: Iterable[Item]) -> None:
             thread.join(0.5)
 
 
-def played(path: str, *words: str) -> None:
+def played(path: str, *words: str, root: Path = REPOSITORY) -> None:
     """Run a playbook that must succeed. Raises Trouble with the end of what it printed."""
-    code, out = play(path, *words)
+    code, out = play(path, *words, root=root)
     if code:
         raise Trouble(f"{path} failed:\n{out}")
 
@@ -147,7 +148,9 @@ def make(hosts: Sequence[Host]) -> None:
     announce(hosts)
     remove(hosts)
     create(hosts)
-    played("playbooks/site.yml", "-l", ",".join(["localhost", *(host.name for host in hosts)]))
+    for root in dict.fromkeys(host.root for host in hosts):
+        mine = [host.name for host in hosts if host.root == root]
+        played("playbooks/site.yml", "-l", ",".join(["localhost", *mine]), root=root)
 
 
 def announce(hosts: Sequence[Host]) -> None:

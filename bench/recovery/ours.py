@@ -1,6 +1,6 @@
 # Copyright: Contributors to the christmas.selfheal project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The collection's own recovery: playbooks/drill.yml, some rounds of one fault at a time."""
+"""The collection's own recovery, now and before: playbooks/drill.yml, some rounds of one fault at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.christmas.selfheal.bench.recovery.hosts import INVENTORY, Host, Trouble, play
-from ansible_collections.christmas.selfheal.bench.recovery.results import OURS, TWO, Slice
+from ansible_collections.christmas.selfheal.bench.recovery.results import Slice
 from ansible_collections.christmas.selfheal.plugins.module_utils.drills.fault import Fault
 
 ALONE = ("oom", "overload", "reboot")
@@ -29,7 +29,7 @@ def able(host: Host, faults: Mapping[str, Fault]) -> tuple[list[str], list[str]]
     return [name for name in faults if name not in left_out], sentences
 
 
-def drill(host: Host, part: Slice, stopping: threading.Event) -> tuple[list[dict[str, Any]], str]:
+def drill(system: str, host: Host, part: Slice, stopping: threading.Event) -> tuple[list[dict[str, Any]], str]:
     """Run a slice; (its runs, why some are missing or "")."""
     folder = INVENTORY.parent / "reports" / host.name / part.fault
     before = set(folder.glob("*.json"))
@@ -41,7 +41,7 @@ def drill(host: Host, part: Slice, stopping: threading.Event) -> tuple[list[dict
     report = json.loads(max(new).read_text(encoding="utf-8"))
     runs = [
         {
-            "system": TWO if "compose_app_instances" in host.extra else OURS,
+            "system": system,
             "fault": part.fault,
             "host": host.name,
             "at": run["injected"],
@@ -59,9 +59,9 @@ def _reason(out: str) -> str:
 
 
 def measure(
-    hosts: Sequence[Host], parts: Sequence[Slice], record: Any, say: Any, stopping: threading.Event
+    system: str, hosts: Sequence[Host], parts: Sequence[Slice], record: Any, say: Any, stopping: threading.Event
 ) -> list[str]:
-    """Run all slices, those that may run at the same time on all hosts at once, the others one by one; the troubles.
+    """Run all slices of a system, those that may share the machine on all hosts at once, then the others; the troubles.
 
     :arg record: is called with the runs of each slice.
     """
@@ -74,7 +74,7 @@ def measure(
         for part in own:
             waiting.put(part)
         threads = [
-            threading.Thread(target=_work, args=(host, waiting, broken, record, say, stopping), daemon=True)
+            threading.Thread(target=_work, args=(system, host, waiting, broken, record, say, stopping), daemon=True)
             for host in crew
         ]
         for thread in threads:
@@ -86,6 +86,7 @@ def measure(
 
 
 def _work(
+    system: str,
     host: Host,
     waiting: queue.SimpleQueue[Slice],
     broken: dict[str, str],
@@ -99,7 +100,7 @@ def _work(
         except queue.Empty:
             return
         try:
-            _slice(host, part, broken, record, say, stopping)
+            _slice(system, host, part, broken, record, say, stopping)
         except Trouble as trouble:
             if not stopping.is_set():
                 broken[part.fault] = str(trouble)
@@ -110,13 +111,21 @@ def _work(
             raise
 
 
-def _slice(host: Host, part: Slice, broken: dict[str, str], record: Any, say: Any, stopping: threading.Event) -> None:
+def _slice(
+    system: str,
+    host: Host,
+    part: Slice,
+    broken: dict[str, str],
+    record: Any,
+    say: Any,
+    stopping: threading.Event,
+) -> None:
     """One slice; if it ends early, the host is converged again, and the rest is tried once more."""
     left = part.rounds
     for attempt in (1, 2):
         if part.fault in broken:
             return
-        runs, trouble = drill(host, Slice(part.fault, left), stopping)
+        runs, trouble = drill(system, host, Slice(part.fault, left), stopping)
         record(runs)
         left -= len(runs)
         times = ["-" if run["seconds"] is None else f"{run['seconds']:.1f} s" for run in runs]
@@ -126,7 +135,7 @@ def _slice(host: Host, part: Slice, broken: dict[str, str], record: Any, say: An
         if not trouble and left <= 0:
             return
         say(f"{host.name}: {part.fault}: {trouble or 'rounds are missing'}; site.yml puts the host in order")
-        play("playbooks/site.yml", "-l", f"localhost,{host.name}", stopping=stopping)
+        play("playbooks/site.yml", "-l", f"localhost,{host.name}", stopping=stopping, root=host.root)
         if attempt == 2:
             broken[part.fault] = trouble or "rounds are missing"
         if left <= 0:

@@ -19,6 +19,10 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.drills.judge im
 OURS = "selfheal"
 TWO = "selfheal-two"
 """The same with two instances behind the load balancer, of which the fault hits one."""
+BEFORE = "selfheal-before"
+"""An earlier revision of the collection, on a host of its own."""
+PUT_TO_ALL = ("crash", "oom", "hang", "silent", "errors", "stopped", "container_removed", "env_placeholder")
+"""The faults that the alternatives are put to. BEFORE is put to those of the engine, too."""
 GIVE_UP = 3
 """After so many rounds in a row without recovery, the system counts as never recovering this fault."""
 
@@ -38,14 +42,16 @@ def of(runs: Iterable[Run], system: str, fault: str) -> list[Run]:
 
 
 def put_to(system: str, faults: Mapping[str, Fault]) -> list[str]:
-    """The names of the faults that are measured with OURS, or TWO."""
+    """The names of the faults that are measured with OURS, TWO or BEFORE."""
+    if system == BEFORE:
+        return [name for name in faults if name in (*PUT_TO_ALL, "engine_hung", "engine_stopped")]
     if system == TWO:
         return [name for name, fault in faults.items() if fault.instance or "instances" in fault.needs]
     return [name for name, fault in faults.items() if "instances" not in fault.needs]
 
 
 def slices(faults: Sequence[str], rounds: int, runs: Sequence[Run], size: int, system: str = OURS) -> list[Slice]:
-    """The missing rounds of OURS or TWO, at most `size` in a slice; the first slice of every fault comes first."""
+    """The missing rounds of one of our own, at most `size` in a slice. The first slice of each fault comes first."""
     left = {fault: max(0, rounds - len(of(runs, system, fault))) for fault in faults}
     found = []
     while any(left.values()):
@@ -178,16 +184,24 @@ def _seconds(value: float | None, unit: str = "") -> str:
     return "never" if value is None else f"{value:.1f}{unit}"
 
 
+def ratio(summaries: Mapping[str, Mapping[str, Any]]) -> str:
+    """The median of OURS in relation to that of BEFORE, as text; "" where one of them has none."""
+    now, before = (summaries.get(system, {}).get("median") for system in (OURS, BEFORE))
+    return f"{now / before:.2f}" if now is not None and before else ""
+
+
 def shown(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
-    """The table as Markdown: median / p95 in seconds (n), for each fault and each system that was measured at all."""
+    """The table as Markdown: median / p95 in seconds (n), for each fault and each system that was measured."""
     systems = [system for system in titles if any(system in row["systems"] for row in rows)]
-    lines = [f"| fault | goal | {' | '.join(titles[system] for system in systems)} | goal met |"]
-    lines.append(f"|---|---|{'---|' * len(systems)}---|")
+    compared = BEFORE in systems
+    heads = [*(titles[system] for system in systems), *(["now ÷ before"] if compared else []), "goal met"]
+    lines = [f"| fault | goal | {' | '.join(heads)} |", f"|---|---|{'---|' * len(heads)}"]
     for row in rows:
         goal = row["expect"].replace("_", " ")
         if row["goal"]:
             goal = f"≤ {row['goal']['median']:g} / {row['goal']['p95']:g}"
         cells = [cell(row["systems"].get(system), row["expect"]) for system in systems]
+        cells += [ratio(row["systems"])] if compared else []
         met = {True: "yes", False: f"**no**: {'; '.join(row['missed'])}", None: ""}[row["met"]]
         lines.append(f"| {' | '.join([row['fault'], goal, *cells, met])} |")
     return "\n".join(lines)

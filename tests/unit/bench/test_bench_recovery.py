@@ -140,6 +140,19 @@ def test_the_table_shows_who_never_recovers_and_what_was_missed() -> None:
     )
 
 
+def test_an_earlier_revision_is_compared_in_a_column_of_its_own() -> None:
+    faults = {"hang": RECOVERED, "upstream": HELD}
+    assert results.put_to(results.BEFORE, faults) == ["hang"]
+    runs = [run(OURS, "hang", 1.5), run(results.BEFORE, "hang", 4.5), run(OURS, "upstream", None)]
+    rows = results.table(faults, [OURS, results.BEFORE], runs)
+    assert results.shown(rows, {OURS: "we", results.BEFORE: "before"}).splitlines() == [
+        "| fault | goal | we | before | now ÷ before | goal met |",
+        "|---|---|---|---|---|---|",
+        "| hang | ≤ 5 / 8 | 1.5 / 1.5 (1) | 4.5 / 4.5 (1) | 0.33 | yes |",
+        "| upstream | held | held (1) |  |  | yes |",
+    ]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -147,7 +160,10 @@ def test_the_table_shows_who_never_recovers_and_what_was_missed() -> None:
         (["--hosts", "9"], "--hosts: 9: there are addresses for 3"),
         (["--faults", "hang,nope"], "--faults: 'nope' is not known here; use hang"),
         (["--alternative-faults", "upstream"], "--alternative-faults: 'upstream' is not known here; use hang"),
-        (["--systems", "monit-2s"], "--systems: 'monit-2s' is not known here; use selfheal, selfheal-two, docker"),
+        (
+            ["--systems", "monit-2s"],
+            "--systems: 'monit-2s' is not known here; use selfheal, selfheal-two, selfheal-before, docker",
+        ),
     ],
 )
 def test_invalid_options_are_named(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
