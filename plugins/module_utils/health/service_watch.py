@@ -117,9 +117,8 @@ class ServiceWatch:
         }
         return {name: what for name, what in lasts.items() if self._excused.get(name, ("",))[0] != what}
 
-    def down(self, now: float) -> frozenset[str]:
-        """The services that stay down without help. None of their containers runs, or soon will. `now`: monotonic s."""
-        self._follow(now)
+    def down(self) -> frozenset[str]:
+        """The services that stayed down without help at the last look: none of their containers ran, or soon would."""
         up = {one.service for one in self._containers if one.done or one.state not in _DOWN}
         return self._expected - up
 

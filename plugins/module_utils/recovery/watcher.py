@@ -169,6 +169,8 @@ class Watcher:
         self.changed_alerts: list[alert_messages.Alert] | None = None
         self.changed_from = self.validated + CLEAR_SECONDS
         self.wrong: dict[str, str] = {}
+        # The services that were down when the app answered well last.
+        self.down = frozenset[str]()
         # The checks that fail for users. An instance that is healed while others serve does not count.
         self.failing: set[str] = set()
         self.published: bool | None = None
@@ -288,6 +290,7 @@ class Watcher:
         self._keep(result)
         if result["ok"]:
             self.good = self.clock.now()
+            self.down = self.services.down()
             self._note_checks(result["results"])
             if now >= self.next_checks:
                 self.next_checks = now + self.config.journey_seconds
@@ -404,15 +407,15 @@ class Watcher:
             return found
         failing = {item["name"] for item in found["results"] if not item["ok"]}
         again = list(self.app.checks) if failing - {check.name for check in self.quick} else self.quick
-        down = self.services.down(self.clock.monotonic())
         for _unused in range(CONFIRM_ANSWERS - 1):
             self.clock.sleep(CONFIRM_PAUSE)
             found = self._ask(again)
             self._keep(found)
             if found["ok"]:
                 return None
-            if found.get("confirmed") or down & self.services.down(self.clock.monotonic()):
-                # The engine says so, too.
+            # The engine may say so, too; it takes a moment to notice a death.
+            self.services.wrong(self.clock.monotonic())
+            if found.get("confirmed") or self.services.down() - self.down:
                 break
         return found
 

@@ -477,22 +477,26 @@ def test_a_failure_that_haproxy_found_at_each_instance_is_not_confirmed_again(
 
 
 @pytest.mark.parametrize(
-    ("looks", "asks"),
+    ("before", "now", "asks"),
     [
-        ([{"web"}, {"web"}], 2),
-        ([{"web"}, set(), set()], watcher.CONFIRM_ANSWERS),
-        ([set(), {"web"}, {"web"}], watcher.CONFIRM_ANSWERS),
+        (set(), {"web"}, 2),
+        ({"web"}, {"web"}, watcher.CONFIRM_ANSWERS),
+        ({"report"}, {"report", "web"}, 2),
+        ({"web"}, set(), watcher.CONFIRM_ANSWERS),
     ],
-    ids=["it stays down", "it was restarted by hand", "it is stopped later"],
+    ids=["it is down", "it was down while the app answered", "another one is down", "it runs again"],
 )
 def test_a_failure_that_the_engine_explains_is_confirmed_sooner(
-    looks: list[set[str]], asks: int, world: World, monkeypatch: pytest.MonkeyPatch
+    before: set[str], now: set[str], asks: int, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The checks fail, and a service is down in two looks."""
-    monkeypatch.setattr(ServiceWatch, "down", lambda *_: frozenset(looks.pop(0)))
+    monkeypatch.setattr(ServiceWatch, "down", lambda _self: frozenset(before))
+    it = world.watcher()
+    it.turn()
+    asked = len(world.asked)
+    monkeypatch.setattr(ServiceWatch, "down", lambda _self: frozenset(now))
     world.always = "refused"
-    world.watcher().turn()
-    assert (len(world.asked), len(world.recoveries)) == (asks, 1)
+    it.turn()
+    assert (len(world.asked) - asked, len(world.recoveries)) == (asks, 1)
 
 
 def test_when_no_instance_runs_the_watcher_does_not_wait_for_haproxy(world: World) -> None:
