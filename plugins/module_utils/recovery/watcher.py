@@ -281,7 +281,7 @@ class Watcher:
         # HAProxy would try one after the other, for seconds.
         none_runs = is_new and service_watch.NONE_RUNS in self.wrong.values()
         if self.resumes or balancer_stopped or service_stopped or none_runs:
-            result = self._ask_briefly(by_service=service_stopped)
+            result = self._ask_briefly(self.quick, by_service=service_stopped)
         else:
             result = self._ask(self.quick)
         # All checks only after the first one: of an app that hangs, each further check would cost its timeout.
@@ -312,13 +312,13 @@ class Watcher:
         at = moment(self.clock.now(), self.clock.monotonic())
         self.checks = {"ok": bool(result["ok"]), "passed": sum(passed), "total": len(passed), "at": at}
 
-    def _ask_briefly(self, by_service: bool) -> ProbeResult:
-        """Ask once, with little time: what is wrong was confirmed already, by /proc or by a watcher before this one.
+    def _ask_briefly(self, checks: Iterable[Check], by_service: bool = False) -> ProbeResult:
+        """Ask once, with little time: what is wrong was confirmed already, by something else than an answer.
 
         :arg by_service: because a service is stopped, which may be one that the check has nothing to do with.
         """
         self.resumes = False
-        found = self._run([check._replace(timeout=RESUME_SECONDS) for check in self.quick])
+        found = self._run([check._replace(timeout=RESUME_SECONDS) for check in checks])
         return {**found, "confirmed": True, "brief": by_service}
 
     def _ask(self, checks: list[Check]) -> ProbeResult:
@@ -409,15 +409,23 @@ class Watcher:
         again = list(self.app.checks) if failing - {check.name for check in self.quick} else self.quick
         for _unused in range(CONFIRM_ANSWERS - 1):
             self.clock.sleep(CONFIRM_PAUSE)
-            found = self._ask(again)
+            # To a container that is gone or starts again and again, a connection may take seconds to fail.
+            found = self._ask_briefly(again) if self._is_explained() else self._ask(again)
             self._keep(found)
             if found["ok"]:
                 return None
-            # The engine may say so, too; it takes a moment to notice a death.
-            self.services.wrong(self.clock.monotonic())
-            if found.get("confirmed") or self.services.down() - self.down:
+            if found.get("confirmed") or self._is_explained():
                 break
         return found
+
+    def _is_explained(self) -> bool:
+        """Whether the engine says that a service went down, or the env has become invalid and stays so."""
+        now = self.clock.monotonic()
+        # It hears the engine, which takes a moment to notice a death.
+        self.services.wrong(now)
+        self._odd_files(now)
+        invalid = self.odd is not None and now - self.odd[1] >= CONFIRM_PAUSE
+        return invalid or bool(self.services.down() - self.down)
 
     # --- what can be wrong while the app answers ---------------------------------------------------------------------
 

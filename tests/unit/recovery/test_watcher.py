@@ -499,6 +499,44 @@ def test_a_failure_that_the_engine_explains_is_confirmed_sooner(
     assert (len(world.asked) - asked, len(world.recoveries)) == (asks, 1)
 
 
+def test_a_failing_check_is_asked_briefly_once_the_engine_has_explained_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same checks as before: the first one alone would pass, and seem to say that all is well."""
+    it = world.watcher()
+    world.turns(it, 15)
+    monkeypatch.setattr(ServiceWatch, "down", lambda _self: frozenset({"db"}))
+    world.always = "data"
+    it.turn()
+    assert [(check.name, check.timeout) for check in world.asked[-1]] == [
+        ("health", watcher.RESUME_SECONDS),
+        ("data", watcher.RESUME_SECONDS),
+    ]
+    assert len(world.recoveries) == 1
+
+
+@pytest.mark.parametrize(("rewritten", "asks"), [(False, 2), (True, watcher.CONFIRM_ANSWERS)])
+def test_a_failure_that_an_invalid_env_explains_is_confirmed_sooner(
+    rewritten: bool, asks: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is being written is not judged."""
+    it = world.watcher()
+    it.turn()
+    asked = len(world.asked)
+    world.env.write_text("KEY=changeme\n", encoding="utf-8")
+    world.always = "refused"
+    if rewritten:
+        run_checks = world.run_checks
+
+        def write(checks: list[Check], *_unused: Any, **__: Any) -> dict[str, Any]:
+            world.env.write_text(f"KEY=changeme{len(world.asked)}\n", encoding="utf-8")
+            return run_checks(checks)
+
+        monkeypatch.setattr(probe, "run_checks", write)
+    it.turn()
+    assert (len(world.asked) - asked, len(world.recoveries)) == (asks, 1)
+
+
 def test_when_no_instance_runs_the_watcher_does_not_wait_for_haproxy(world: World) -> None:
     it = world.watcher()
     world.turns(it, 5)
