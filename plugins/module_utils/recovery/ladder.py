@@ -71,6 +71,8 @@ HOLD = {
 }
 # While a container starts, it is looked at this often: what seemed to start may turn out to crash again and again.
 LOOK_SECONDS = 2.0
+# While a person works on the app: mostly, that is over in seconds.
+BY_HAND_SECONDS = 0.5
 # While nothing can be done, the cause is asked for again: another one may have come.
 HOLD_SECONDS = 10.0
 # Containers that were just started may look like this for a while.
@@ -142,7 +144,8 @@ class Attempt(NamedTuple):
 class Situation(NamedTuple):
     """What happened so far. `tried`: remedies of this incident, `attempts`: of all, both oldest first.
 
-    `paused`, `busy`: why nothing may be done now, or "". `starting`: seconds that a container may still take to start.
+    `paused`, `busy`: why nothing may be done now, or ""; `by_hand`: what a person does to the app just now, or "".
+    `starting`: seconds that a container may still take to start.
     `unasked`: all checks pass, and a service is sick that none asks.
     """
 
@@ -151,6 +154,7 @@ class Situation(NamedTuple):
     attempts: Sequence[Attempt]
     paused: str = ""
     busy: str = ""
+    by_hand: str = ""
     escalated: bool = False
     starting: float = 0.0
     unasked: bool = False
@@ -204,6 +208,8 @@ def decide(cause: str, situation: Situation, available: Collection[str], policy:
         return Decision("hold", why=f"paused: {situation.paused}")
     if situation.busy:
         return Decision("hold", why=situation.busy)
+    if situation.by_hand:
+        return Decision("wait", seconds=BY_HAND_SECONDS, why=situation.by_hand)
     if cause in HOLD:
         return Decision("hold", why=HOLD[cause])
     if cause not in LADDERS:

@@ -609,20 +609,20 @@ class _Recovery:
             ),
             attempts=attempts,
             paused=paused["reason"] if paused else "",
-            busy=self._busy(),
+            busy="" if self.remembers else "nothing can be written here, so what is tried could not be counted",
+            by_hand=self._by_hand(),
             escalated=record["escalated"],
             starting=self._starting(found),
             unasked=self.facts["probe"]["ok"],
         )
 
-    def _busy(self) -> str:
-        """Why nothing may be done just now, or ""."""
-        if not self.remembers:
-            return "nothing can be written here, so what is tried could not be counted"
+    def _by_hand(self) -> str:
+        """What a person does to the app with `docker compose` just now, or "": two would undo each other's work."""
+        if self.watch is None:
+            return ""
         adopted = adoption_record.read(self.app.paths)
         folders = [self.app.paths.directory, *([adopted.origin.folder] if adopted else [])]
-        # A person works on it: two would undo each other's work.
-        return engine.changed_by_hand(self.app.name, folders) if self.watch else ""
+        return engine.changed_by_hand(self.app.name, folders)
 
     def _starting(self, found: Diagnosis) -> float:
         """Seconds that a container which was just started may still take, as far as it never answered before."""

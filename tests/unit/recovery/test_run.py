@@ -552,7 +552,7 @@ def test_an_outage_that_began_when_it_was_replaced_by_hand_is_called_so(
         return recover(world, watch=recovery.Watch(Policy(), health_facts.Seen(), failed))
 
     outcome = look()
-    assert (outcome["healthy"], names(outcome), outcome["decision"]["kind"]) == (False, [], "hold")
+    assert (outcome["healthy"], names(outcome), outcome["decision"]["kind"]) == (False, [], "wait")
     assert seen == [world.app.paths.directory, "/root/shop"]
     world.container = container
     assert look()["healthy"]
