@@ -146,8 +146,10 @@ class Project:
     def top(self, container: str, timeout: float = 5.0) -> str:
         """Return the processes of a container, as `ps` lists them."""
         columns = urllib.parse.quote("-eo pid,ppid,stat,etimes,rss,args")
-        found = self._ask(f"/containers/{container}/top?ps_args={columns}", timeout) or {"Titles": [], "Processes": []}
-        return "\n".join(" ".join(words) for words in [found["Titles"], *found["Processes"]]) + "\n"
+        found = self._ask(f"/containers/{container}/top?ps_args={columns}", timeout) or {}
+        # The engine says null of a container that has just ended.
+        rows = [found.get("Titles") or [], *(found.get("Processes") or [])]
+        return "\n".join(" ".join(words) for words in rows) + "\n"
 
     def inspect(self, container: str, timeout: float = 5.0) -> str:
         """Return what `docker inspect` says of a container, without its environment."""

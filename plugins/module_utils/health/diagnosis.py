@@ -563,12 +563,18 @@ def _overloaded(facts: Facts) -> list[str]:
         return slow_checks
     load = facts["load"]
     answered = load["answered_seconds"]
-    if answered is None or answered > SILENT_SECONDS:
+    if answered is None or answered > SILENT_SECONDS or _is_younger(facts, answered):
         return []
     # Another instance on the same host answers in time, so it is not the host.
     if not is_busy(load) or load["idle"] or facts["one"]:
         return []
     return [*slow_checks, f"{_busy(load)}; the last good answer was {answered:.0f} s ago"]
+
+
+def _is_younger(facts: Facts, answered: float) -> bool:
+    """Whether all that could answer was started since the last answer (s ago): that came from another container."""
+    ages = [item["started_seconds"] for item in facts["instances"] if item["service"] in _holders(facts)]
+    return bool(ages) and all(age is not None and age < answered for age in ages)
 
 
 def _late_health(facts: Facts) -> list[str]:

@@ -115,6 +115,10 @@ def _gather(takes: Iterable[Take], files: Mapping[str, str], hidden: Mapping[str
         except (engine.EngineError, OSError) as error:
             text, left = "", 0.0
             missing.append(f"{name}: {error}")
+        except Exception as error:
+            # What cannot be read must not keep the app from being recovered.
+            text, left = "", 0.0
+            missing.append(f"{name}: {type(error).__name__}: {error}")
         if text:
             found[name] = text
         elif left <= 0:

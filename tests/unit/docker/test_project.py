@@ -99,6 +99,11 @@ def test_processes_are_listed_with_their_columns(monkeypatch: pytest.MonkeyPatch
     assert SHOP.top("web") == "PID STAT\n7 T\n8 T\n"
 
 
+def test_a_container_that_has_just_ended_has_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "ask", lambda *_: {"Titles": ["PID", "STAT"], "Processes": None})
+    assert SHOP.top("web") == "PID STAT\n"
+
+
 @pytest.mark.parametrize("read", [SHOP.top, SHOP.inspect])
 def test_an_engine_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, read: Callable[[str], str]) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")

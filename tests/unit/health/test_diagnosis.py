@@ -337,6 +337,22 @@ CASES = [
     ("slow, and the host is busy", facts(LATE, load=BUSY), "overloaded", "99% busy"),
     ("the host is busy, and the app does nothing at all", facts(LATE, load={**BUSY, "idle": True}), "hung", "timeout"),
     (
+        "busy, and started since the last answer",
+        facts(LATE, load={**BUSY, "answered_seconds": 3.0}, instances=[container(started_seconds=1.0)]),
+        "hung",
+        "timeout",
+    ),
+    (
+        "busy, and one of two instances started since the last answer",
+        facts(
+            LATE,
+            load={**BUSY, "answered_seconds": 3.0},
+            instances=[container(started_seconds=1.0), container(started_seconds=3600.0)],
+        ),
+        "overloaded",
+        "99% busy",
+    ),
+    (
         "HAProxy runs and answers badly, on a host without a free processor",
         facts(result("health", "status"), load=BUSY, slow_balancer="HAProxy answers badly"),
         "overloaded",

@@ -324,6 +324,14 @@ def test_evidence_that_cannot_be_read_is_named(app: App, monkeypatch: pytest.Mon
     assert files["evidence.txt"].count("the engine is gone") == 3
 
 
+def test_evidence_that_surprises_keeps_the_rest(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    Engine(monkeypatch)
+    monkeypatch.setattr(docker_project.Project, "top", lambda *_: "".join([None]))  # type: ignore[list-item]
+    files = health_evidence.gather(app.paths, app.variables, facts(app), {}, Clock())
+    assert "top-shop-web-1.txt: TypeError" in files["evidence.txt"]
+    assert "log-shop-web-1.txt" in files
+
+
 def test_a_rewritten_env_has_another_stamp(app: App) -> None:
     stamps = [health_facts.env_stamp(app.paths)]
     for text in (f"KEY={KEY}\n", f"KEY={KEY}x\n"):
