@@ -24,7 +24,7 @@ from ..host import procfs, timers
 from ..probe import web
 from ..probe.run import CheckResult, ProbeResult
 from ..records import incidents, state
-from ..records.incidents import IncidentRecord, IncidentSummary
+from ..records.incidents import BEGUN, IncidentRecord, IncidentSummary
 from ..recovery import config as agent_config
 from ..recovery import watcher_note
 from ..recovery.config import Config, ConfigError
@@ -214,7 +214,10 @@ def _watched(config: Config, of_config: str, clock: Clock) -> _Watched:
     note = watcher_note.read_note(config, clock)
     open_one, pause = facts["incident"], facts["paused"]
     hold, step = _hold(config, open_one, note["hold"]), open_one["next_step"] if open_one else ""
-    if facts["breaker_open"] and hold.startswith(TOO_FRESH):
+    if _under_way(config, open_one):
+        # The record's next step is from before.
+        step = ""
+    elif facts["breaker_open"] and hold.startswith(TOO_FRESH):
         # The record is from before the last attempt that counts.
         hold, step = _OPENED, ""
     timer = timers.read([name]).get(name)
@@ -249,9 +252,19 @@ def _hold(config: Config, record: IncidentRecord | None, noted: str) -> str:
     """Why nothing is done, or what is done about an open incident; "" when there is nothing to do."""
     if record is None or noted.startswith(_WAITING):
         return noted
-    if record["hold"]:
-        return record["hold"]
+    under_way = _under_way(config, record)
+    if under_way or record["hold"]:
+        return under_way or record["hold"]
     return "a remedy is under way" if is_locked(config.app.paths.lock) else "the watcher looks at it again in a moment"
+
+
+def _under_way(config: Config, record: IncidentRecord | None) -> str:
+    """The remedy that is applied just now; "" for none."""
+    last = record["remedies"][-1] if record and record["remedies"] else None
+    if last is None or last["result"] != BEGUN or not is_locked(config.app.paths.lock):
+        return ""
+    of = f" of {', '.join(last['services'])}" if last.get("services") else ""
+    return f"the remedy {last['name']}{of} is under way"
 
 
 _OPENED = "the breaker has opened, so the watcher leaves it to a person once it looks again"

@@ -20,6 +20,10 @@ KEPT, LONGEST = 20, 500
 """How many incidents `forget` leaves in any case, and how many at most."""
 
 
+BEGUN = "begun"
+"""The result of a remedy that is under way, or that was killed in the middle."""
+
+
 class RemedyRecord(TypedDict, total=False):
     """A remedy of an incident: whether it was carried out, what came of it, and how long it took (s).
 

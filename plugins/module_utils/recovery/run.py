@@ -36,7 +36,7 @@ from ..health.wait import wait_healthy
 from ..host import procfs
 from ..probe.run import ProbeResult
 from ..records import incidents, state
-from ..records.incidents import IncidentRecord, RemedyRecord, TimelineEntry
+from ..records.incidents import BEGUN, IncidentRecord, RemedyRecord, TimelineEntry
 from ..releases import haproxy
 from ..releases import store as release_store
 from ..reporting import alert_messages, alert_outbox
@@ -55,7 +55,6 @@ _WRITES_ENV = (*_ENV_REMEDIES, ladder.LAST_GOOD_RELEASE)
 _MAKES_CONTAINERS = (ladder.UP, ladder.RECREATE, ladder.REBUILD_NETWORK)
 # What these do to a container wipes its evidence away.
 _REPLACES = (*ladder.OF_SERVICES, ladder.REBUILD_NETWORK)
-BEGUN = "begun"
 _NUMBER = re.compile(r"\d+")
 # Causes that say what it looks like; what is found later may say why.
 VAGUE = frozenset({"not_listening", "hung", "erroring", "unknown", "unhealthy", "overloaded"})

@@ -34,7 +34,7 @@ from ..probe import run as probe
 from ..probe import web
 from ..probe.run import CheckResult, ProbeResult
 from ..records import state
-from ..records.incidents import IncidentRecord
+from ..records.incidents import BEGUN, IncidentRecord
 from ..releases import haproxy
 from ..reporting import alert_messages, alert_outbox, metrics
 from . import config as agent_config
@@ -43,7 +43,7 @@ from .config import Config
 from .hand_changes import CLEAR_SECONDS, HandChanges
 from .hand_changes import to_json as changes_as_json
 from .ladder import HOLD_SECONDS
-from .run import BEGUN, IncidentFolder, Watch, recover
+from .run import IncidentFolder, Watch, recover
 from .watched_files import Difference, WatchedFiles
 from .watcher_note import Note, NotedChecks
 

@@ -325,6 +325,20 @@ def test_status_says_what_is_done_about_an_incident(
         assert f"\nincident 20250527T020000Z-hung: {says}\n" in run("status")[1]
 
 
+@pytest.mark.parametrize("locked", [True, False])
+def test_status_names_the_remedy_that_is_under_way(run: Run, tmp_path: Path, locked: bool) -> None:
+    """The record's reason and next step are from before it. Without the lock, the remedy was killed."""
+    remedy = {"name": "restart", "done": False, "result": "begun", "seconds": 0.0, "services": ["web"]}
+    leave_incident(tmp_path, TOO_FRESH, remedies=[remedy])
+    with contextlib.ExitStack() as held:
+        if locked:
+            held.enter_context(hold_lock(str(tmp_path / "run/selfheal/shop.lock"), 0.0, "recover shop"))
+        text = run("status")[1]
+    says = "the remedy restart of web is under way" if locked else TOO_FRESH
+    assert f"\nincident 20250527T020000Z-hung: {says}\n" in text
+    assert ("Do it." in text) is not locked
+
+
 def test_an_open_breaker_explains_more_attempts_than_it_allows(run: Run, tmp_path: Path) -> None:
     leave_incident(tmp_path, "", attempts=12)
     text = run("status")[1]
