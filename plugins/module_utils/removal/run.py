@@ -323,9 +323,7 @@ def _result(options: Options, plan: _Plan, gap: float | None) -> Removed:
 def _remains(options: Options, plan: _Plan) -> Iterator[Remains]:
     """What stays on the host."""
     paths, row = options.app.paths, _row(options)
-    yield {"what": plan.folder, "detail": "the app's folder"}
-    if plan.folder != paths.directory and _left(paths.directory, plan.files):
-        yield {"what": paths.directory, "detail": "what is left of the copy: the app runs from the other folder"}
+    yield from _folders(paths, plan)
     yield from _old_folder(paths, plan)
     sizes = {one["name"]: one["path"] for one in docker_volumes.compose_volumes() if one["project"] == paths.name}
     for name, path in sorted(sizes.items()):
@@ -352,6 +350,24 @@ def _remains(options: Options, plan: _Plan) -> Iterator[Remains]:
         yield {"what": "what the other apps of this host use", "detail": "the command selfheal, its units, packages"}
 
 
+def _folders(paths: AppPaths, plan: _Plan) -> Iterator[Remains]:
+    """The folder that the app runs from, and what is left in its directory where that is another one."""
+    if _is_elsewhere(paths, plan):
+        yield {"what": plan.folder, "detail": "the app's folder"}
+        if _left(paths.directory, plan.files):
+            yield {"what": paths.directory, "detail": "what is left of the copy: the app runs from the other folder"}
+    elif plan.folder == paths.directory:
+        yield {"what": paths.directory, "detail": "the app's folder"}
+    else:
+        # Its env is above the project's folder, and so is what it mounts by `../`.
+        yield {"what": paths.directory, "detail": f"the app's folder; its project is in {plan.folder}"}
+
+
+def _is_elsewhere(paths: AppPaths, plan: _Plan) -> bool:
+    """Whether the app does not run from its directory, nor from a folder in it."""
+    return same_project.within(paths.directory, plan.folder) is None
+
+
 def _about_daemon(path: str) -> str:
     """Which of the engine's settings are ours, as far as the file tells, and how to undo them."""
     try:
@@ -370,9 +386,9 @@ def _about_daemon(path: str) -> str:
 
 def _left(directory: str, removed: Sequence[str]) -> bool:
     """Whether something stays in a folder, besides what is removed."""
-    gone = tuple(removed)
+    gone = tuple(f"{path}/" for path in removed)
     return any(
-        not path.startswith(gone)
+        not f"{path}/".startswith(gone)
         for at, _unused, names in os.walk(directory)
         for path in (os.path.join(at, name) for name in names)
     )
@@ -436,7 +452,7 @@ def _remove_files(options: Options, plan: _Plan) -> None:
     desired_files.forget([f"/{os.path.relpath(path, paths.root)}" for path in plan.files], paths.root)
     for path in plan.files:
         _remove(path)
-        if plan.folder != paths.directory and path.startswith(f"{paths.directory}/"):
+        if _is_elsewhere(paths, plan) and path.startswith(f"{paths.directory}/"):
             _drop_empty(os.path.dirname(path), paths.directory)
     if plan.images:
         # One that has no other name, and no container, goes with its name.

@@ -301,6 +301,45 @@ def test_services_that_do_not_handle_their_stop_signal_are_named(host: Host, che
     assert said in report.text("shop", done, check)
 
 
+def below_top(adopted: Host) -> Path:
+    """The app has a subfolder in its directory, as it mounts `../shared assets`: a copy here. The copy of the folder."""
+    old, new = adopted.root / "root/shop", adopted.root / "opt/shop/shop"
+    new.mkdir()
+    for name in ("compose.yaml", "site.conf"):
+        (adopted.root / "opt/shop" / name).rename(new / name)
+    for top in (old.parent, new.parent):
+        adopted.write(f"{top.relative_to(adopted.root)}/shared assets/logo.svg")
+    (adopted.root / "opt/shop/compose.hardened.yaml").write_text(
+        '# selfheal: {"files": ["shop/compose.yaml"]}\n', encoding="utf-8"
+    )
+    copied = '{"shop/compose.yaml": "", "shared assets/logo.svg": ""}'
+    (adopted.root / "var/lib/selfheal/shop/copied.json").write_text(copied, encoding="utf-8")
+    for folder in (old, new):
+        shared, data = f"{folder.parent}/shared assets", f"{old.parent}/data of it"
+        sources = {"/conf": f"{folder}/site.conf", "/shared": shared, "/data": data}
+        volumes = [
+            {"type": "bind", "source": source, "target": target, **({"read_only": True} if target != "/data" else {})}
+            for target, source in sources.items()
+        ]
+        adopted.models[str(folder)] = {"services": {"web": {"volumes": volumes}}}
+        mounts = [{"Type": "bind", "Destination": target, "Source": source} for target, source in sources.items()]
+    adopted.documents = [container("web", ours=True, mounts=mounts)]
+    return new
+
+
+def remaining(done: report.Removed) -> dict[str, str]:
+    return {one["what"]: one["detail"] for one in done["remains"]}
+
+
+def test_the_project_in_a_subfolder_of_the_directory_is_not_what_is_left_of_a_copy(adopted: Host) -> None:
+    new = below_top(adopted)
+    (adopted.root / "root/shop/compose.yaml").unlink()
+    remains = remaining(adopted.remove())
+    assert remains[str(new.parent)] == f"the app's folder; its project is in {new}"
+    assert not [detail for detail in remains.values() if "left of the copy" in detail]
+    assert {"opt/shop/shop/compose.yaml", "opt/shop/.env"} <= adopted.paths()
+
+
 def test_what_somebody_has_put_next_to_the_copy_stays(adopted: Host) -> None:
     adopted.write("opt/shop/notes.txt")
     done = adopted.remove()
