@@ -26,14 +26,16 @@ _ANONYMOUS = re.compile("[0-9a-f]{64}")
 class OwnFiles(NamedTuple):
     """The project without the overlay, and its merged model; {} where it is not needed.
 
-    `why`: why it does not run from the folder that it was adopted from. `copy`: the folder of its copy, where it does;
-    `mounted`: what was mounted from that copy, and is equal in the folder, as absolute paths in the copy.
+    `why`: why it does not run from the folder that it was adopted from. `copy`: the folder of its copy, where it does,
+    and `original`: the folder that this is a copy of. `mounted`: what was mounted from that copy, and is equal in the
+    original, as absolute paths in the copy.
     """
 
     project: Project
     model: Model
     why: str = ""
     copy: str = ""
+    original: str = ""
     mounted: Sequence[str] = ()
 
 
@@ -78,16 +80,28 @@ def _adopted(before: Origin, here: OwnFiles) -> OwnFiles:
     gone = [path for path in (*before.files, *before.env_files) if not os.path.isfile(path)]
     if gone:
         return here._replace(why=f"{', '.join(gone)} is gone")
-    folder = here.project.folder
+    top, folder = _tops(before, here.project)
     try:
-        there, copy = same_project.Place(before.folder, project.config()), same_project.Place(folder, here.model)
+        there, copy = same_project.Place(top, project.config()), same_project.Place(folder, here.model)
     except EngineError as error:
         return here._replace(why=str(error))
     differs = same_project.difference(there, copy)
     if differs:
         return here._replace(why=f"{before.folder} is not as it was: {differs}")
     mounted = [os.path.join(folder, name) for name in same_project.mounted_twice(there, copy)]
-    return OwnFiles(project, there.model, copy=folder, mounted=mounted)
+    return OwnFiles(project, there.model, copy=folder, original=top, mounted=mounted)
+
+
+def _tops(before: Origin, here: Project) -> tuple[str, str]:
+    """The folder that was copied, and its copy: the app's directory, in which the first compose file has its old place.
+
+    They are above the project's folders, where files of the project are. Else they are these folders.
+    """
+    name = os.path.relpath(here.files[0], here.directory)
+    first = before.files[0] if before.files else ""
+    if first.endswith(f"/{name}"):
+        return first[: -len(name) - 1], here.directory
+    return before.folder, here.folder
 
 
 def is_ours(document: Document) -> bool:
@@ -139,7 +153,7 @@ def _moved(service: str, mount: Mapping[str, str], wanted: Mapping[str, str], ow
 def _original(path: str, own: OwnFiles) -> str:
     """Where the original of a path in the copy of an adopted project is; they were found to be equal."""
     name = same_project.within(own.copy, path) if own.copy else None
-    return path if name is None else os.path.normpath(os.path.join(own.project.folder, name))
+    return path if name is None else os.path.normpath(os.path.join(own.original, name))
 
 
 def runs_from(documents: Sequence[Document]) -> str:

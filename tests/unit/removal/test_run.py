@@ -302,7 +302,7 @@ def test_services_that_do_not_handle_their_stop_signal_are_named(host: Host, che
 
 
 def below_top(adopted: Host) -> Path:
-    """The app has a subfolder in its directory, as it mounts `../shared assets`: a copy here. The copy of the folder."""
+    """Lay the copy out with a subfolder, as the app mounts `../shared assets`; return the subfolder."""
     old, new = adopted.root / "root/shop", adopted.root / "opt/shop/shop"
     new.mkdir()
     for name in ("compose.yaml", "site.conf"):
@@ -338,6 +338,36 @@ def test_the_project_in_a_subfolder_of_the_directory_is_not_what_is_left_of_a_co
     assert remains[str(new.parent)] == f"the app's folder; its project is in {new}"
     assert not [detail for detail in remains.values() if "left of the copy" in detail]
     assert {"opt/shop/shop/compose.yaml", "opt/shop/.env"} <= adopted.paths()
+
+
+def test_an_app_with_files_above_its_folder_runs_from_there_again(adopted: Host) -> None:
+    below_top(adopted)
+    adopted.write("root/data of it/letter")
+    done = adopted.remove()
+    assert done["runs_from"].split()[5] == str(adopted.root / "root/shop")
+    assert not [note for note in done["notes"] if "adopted from" in note]
+    assert not (adopted.root / "opt/shop").exists()
+    assert {"root/shared assets/logo.svg", "root/data of it/letter"} <= adopted.paths()
+
+
+@pytest.mark.parametrize("where", ["a copy with other content", "an equal copy", "an equal copy of one service"])
+def test_an_app_is_not_given_back_onto_other_data(adopted: Host, where: str) -> None:
+    new = below_top(adopted)
+    here, there = (adopted.models[str(folder)]["services"] for folder in (new, adopted.root / "root/shop"))
+    adopted.write("root/data of it/letter")
+    copy = adopted.write("opt/shop/data of it/letter")
+    if where == "a copy with other content":
+        (new.parent / "shared assets/logo.svg").write_text("other", encoding="utf-8")
+    else:
+        if where == "an equal copy of one service":
+            here["worker"], there["worker"] = (json.loads(json.dumps(one["web"])) for one in (here, there))
+        here["web"]["volumes"][2]["source"] = str(copy.parent)
+        adopted.documents[0]["Mounts"][2]["Source"] = str(copy.parent)
+    done = adopted.remove()
+    (note,) = (note for note in done["notes"] if "adopted from" in note)
+    assert ("shared assets differs" if "other" in where else "data of it is data, which is in") in note
+    assert done["runs_from"].split()[5] == str(new)
+    assert "opt/shop/data of it/letter" in adopted.paths()
 
 
 def test_what_somebody_has_put_next_to_the_copy_stays(adopted: Host) -> None:
