@@ -45,6 +45,7 @@ from .report import Remains, Removed
 
 _MARK = b"christmas.selfheal"
 _FRONTEND = re.compile(rb"^\s*(?:frontend|listen)\s", re.MULTILINE)
+_KEPT = "DO NOT DELETE IT: the app still has its data there"
 _SECONDS = 30.0
 # One check that fails may be by chance.
 _ASKED_SECONDS = 5.0
@@ -69,7 +70,10 @@ class Options(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """What there is to do. `folder` is that of the project that the app runs from afterwards."""
+    """What there is to do. `folder` is that of the project that the app runs from afterwards.
+
+    `before`: from where it was adopted, and `kept`: the data that it has there and does not bring with it.
+    """
 
     project: Project
     folder: str
@@ -80,6 +84,8 @@ class _Plan(NamedTuple):
     files: list[str]
     images: list[str]
     is_last: bool
+    before: adoption_record.Origin | None
+    kept: list[str]
 
 
 def remove(options: Options, check: bool, clock: Clock, say: switch.Say) -> Removed:
@@ -137,6 +143,9 @@ def _plan(options: Options, clock: Clock) -> _Plan:
         notes += [*_about_jobs(options.app, own.model, documents), *_about_stops(documents)] if replaces else []
     row, is_last = _row(options), _is_last(paths.name, "watcher", paths.root)
     folder = own.project.folder if replaces else own_files.runs_from(documents) or own.project.folder
+    here = own_files.in_directory(paths, options.files).project
+    before = own_files.adopted_from(paths, here)
+    kept = _kept(paths, before, here, own_files.mounted(own, documents)) if before and folder != before.folder else []
     # The state says what an adoption has brought. It is the last to go.
     files = [*_adopted(paths, folder, own.mounted), *_files(row, paths.root)]
     return _Plan(
@@ -149,7 +158,16 @@ def _plan(options: Options, clock: Clock) -> _Plan:
         files,
         _images(paths.name, paths.root),
         is_last,
+        before,
+        kept,
     )
+
+
+def _kept(paths: AppPaths, before: adoption_record.Origin, here: Project, mounted: frozenset[str]) -> list[str]:
+    """What of the folder that an app was adopted from, or of what lay above it, is mounted from there."""
+    top = own_files.tops(before, here)[0] if here.files else before.folder
+    there = (path for path in mounted if same_project.within(top, path) is not None)
+    return sorted(path for path in there if same_project.within(paths.directory, path) is None)
 
 
 def _row(options: Options) -> belongings.App:
@@ -260,19 +278,23 @@ def _adopted(paths: AppPaths, folder: str, mounted: Sequence[str]) -> Iterator[s
 
 def _old_folder(paths: AppPaths, plan: _Plan) -> Iterator[Remains]:
     """The folder that the app was adopted from, where it does not run from there again, and the notice in it."""
-    before = own_files.origin(paths)
-    if before is None or not os.path.isdir(before.folder):
+    before = plan.before
+    if before is None:
         return
     notice = adoption_record.notice_of(before)
     if os.path.lexists(notice) and not adoption_record.is_own_notice(paths, before):
         yield {"what": notice, "detail": "it was changed since it was left there; the app is not watched any more"}
     if plan.folder == before.folder:
         return
-    names = sorted(path for path in same_project.mounted(plan.model) if same_project.within(before.folder, path))
+    inside = [path for path in plan.kept if same_project.within(before.folder, path) is not None]
     detail = "it was adopted from there, and does not run from there any more"
-    if names:
-        detail = f"DO NOT DELETE IT: the app still has its data there: {', '.join(names)}"
-    yield {"what": before.folder, "detail": detail}
+    if inside:
+        detail = f"{_KEPT}: {', '.join(inside)}"
+    if os.path.isdir(before.folder):
+        yield {"what": before.folder, "detail": detail}
+    for path in plan.kept:
+        if path not in inside:
+            yield {"what": path, "detail": _KEPT}
 
 
 def _units(row: belongings.App, is_last: bool, root: str) -> list[str]:
@@ -443,7 +465,7 @@ def _end_units(units: Sequence[str]) -> None:
 def _remove_files(options: Options, plan: _Plan) -> None:
     """Remove the files, and have the programs that read them read again."""
     paths = options.app.paths
-    before = own_files.origin(paths)
+    before = plan.before
     if before and plan.folder != before.folder and adoption_record.is_own_notice(paths, before):
         adoption_record.mark_removed(paths, before, options.stop)
     # Its part of the configuration, with a reload.

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.compose import adopted_mounts
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppPaths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
@@ -368,6 +369,34 @@ def test_an_app_is_not_given_back_onto_other_data(adopted: Host, where: str) -> 
     assert ("shared assets differs" if "other" in where else "data of it is data, which is in") in note
     assert done["runs_from"].split()[5] == str(new)
     assert "opt/shop/data of it/letter" in adopted.paths()
+
+
+@pytest.mark.parametrize("has_containers", [True, False])
+@pytest.mark.parametrize("stop", [True, False])
+def test_data_in_the_old_folder_is_named_after_an_earlier_removal(
+    adopted: Host, monkeypatch: pytest.MonkeyPatch, stop: bool, has_containers: bool
+) -> None:
+    monkeypatch.setattr(Project, "down", lambda _project: commands.Result(0, "", ""))
+    new, old = below_top(adopted), adopted.root / "root/shop"
+    adopted.models[str(new)]["services"]["web"]["volumes"] += [
+        {"type": "bind", "source": f"{old}/data", "target": "/more"},
+        {"type": "bind", "source": "/var/run/docker.sock", "target": "/var/run/docker.sock"},
+    ]
+    (adopted.root / "var/lib/selfheal/shop/adopted.json").unlink()
+    text = adopted_mounts.render("shop", str(old), [], [adopted_mounts.Held("secrets", "key", str(old / "key"))])
+    (new / adopted_mounts.FILE).write_text(text, encoding="utf-8")
+    (adopted.root / "opt/shop/compose.hardened.yaml").write_text(
+        f'# selfheal: {{"files": ["shop/compose.yaml", "shop/{adopted_mounts.FILE}"]}}\n', encoding="utf-8"
+    )
+    adopted.documents[0]["Mounts"] = []
+    if not has_containers:
+        adopted.documents = []
+    remains = remaining(adopted.remove(stop=stop))
+    assert remains[str(old)] == f"DO NOT DELETE IT: the app still has its data there: {old}/data"
+    assert remains[f"{old.parent}/data of it"] == "DO NOT DELETE IT: the app still has its data there"
+    assert "/var/run/docker.sock" not in remains
+    notice = (old / "ADOPTED-BY-SELFHEAL.md").read_text(encoding="utf-8")
+    assert ("It was stopped. Its files are in" if stop else "It runs from its own compose files in") in notice
 
 
 def test_what_somebody_has_put_next_to_the_copy_stays(adopted: Host) -> None:
