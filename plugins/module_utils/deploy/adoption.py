@@ -46,7 +46,7 @@ _SHOWN = 300
 class Instance(TypedDict):
     """A container of the app as it runs. `stop_seconds`: it does not handle the stop signal, so its stop takes that.
 
-    `depends_on`: the services that its own one depends on, as Compose noted them.
+    `depends_on`: the services that its own one depends on, by its compose files.
     """
 
     service: str
@@ -144,6 +144,7 @@ def read(asked: Asked, root: str = "/") -> Adoption:
         **empty,
         "top": top,
         "files": files,
+        "instances": _in_order(empty["instances"], project.model),
         "volumes": volumes,
         "data": [*_places(data), *_held_places(project.model, held)],
         "networks": sorted(_networks(found.documents)),
@@ -487,9 +488,18 @@ def _instance(document: Document) -> Instance:
         "image_id": one["digest"],
         "exit_code": one["exit_code"],
         "stop_seconds": stop_signal.stop_seconds(document),
-        # SERVICE:CONDITION:RESTART, each after a comma.
-        "depends_on": [one.partition(":")[0] for one in label(document, "depends_on").split(",") if one],
+        "depends_on": [],
     }
+
+
+def _in_order(instances: Sequence[Instance], model: Model) -> list[Instance]:
+    """The containers, with what their services depend on. Their label is empty after `docker compose up --no-deps`."""
+    services = model.get("services") or {}
+    found: list[Instance] = []
+    for one in instances:
+        spec = services.get(one["service"]) or {}
+        found.append({**one, "depends_on": list(spec.get("depends_on") or {})})
+    return found
 
 
 def _created(documents: Sequence[Document], now: float) -> dict[str, float]:

@@ -103,6 +103,15 @@ def test_an_app_that_can_be_taken_over_is_read(host: Host) -> None:
     assert (found["app"], found["files"], found["notes"]) == ("shop", ["compose.yaml"], [])
 
 
+def test_the_order_of_services_is_that_of_the_files(host: Host) -> None:
+    host.model["services"]["web"]["depends_on"] = {"db": {"condition": "service_started"}}
+    host.model["services"]["db"] = {"image": "nginx:1"}
+    host.containers.append(host.container("db"))
+    # A container that was created with --no-deps has this label, and it is empty.
+    host.containers[0]["Config"]["Labels"][f"{LABEL}.depends_on"] = ""
+    assert {one["service"]: one["depends_on"] for one in host.read()["instances"]} == {"db": [], "web": ["db"]}
+
+
 @pytest.mark.parametrize(
     ("engine", "said"),
     [
