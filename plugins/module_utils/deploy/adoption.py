@@ -176,6 +176,7 @@ def find(asked: Asked, documents: Sequence[Document], root: str = "/") -> Found:
     except NothingFits:
         if folder:
             _explain_folder(folder, asked)
+            _explain_other_folder(folder, asked, documents, directories)
         raise
 
 
@@ -190,6 +191,26 @@ def _explain_folder(folder: str, asked: Asked) -> None:
     if not adoption_files.has_compose_file(folder):
         fix = "name the folder of the app's compose file"
         raise AdoptError(asked.folder, "this folder holds no compose file", fix) from None
+
+
+def _explain_other_folder(
+    folder: str, asked: Asked, documents: Sequence[Document], directories: Mapping[str, str]
+) -> None:
+    """Say from which folder the app runs that a folder is of; else that nothing runs from there."""
+    if not os.path.isdir(folder):
+        return
+    names = [asked.app] if asked.app else adoption_files.project_names(folder)
+    for name in names:
+        there = sorted({label(one, "project.working_dir") for one in documents if label(one, "project") == name} - {""})
+        if not there:
+            continue
+        reason = f"the containers of {name} run from {', '.join(there)}, and not from this folder"
+        directory = directories.get(name, "")
+        fix = f"name that folder: -e adopt=HOST:{there[0]}"
+        if directory and f"{there[0]}/".startswith(f"{directory}/"):
+            # Where a deploy writes its releases. No adoption starts there.
+            fix = "do not start it here; to have it in care again, run site.yml with its inventory"
+        raise AdoptError(asked.folder, reason, fix) from None
     if not asked.app:
         fix = "start the app: `docker compose up -d` there; to set up a new one: init.yml"
         raise AdoptError(asked.folder, "no container of its compose file is on the host", fix) from None

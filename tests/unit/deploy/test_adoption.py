@@ -149,6 +149,25 @@ def test_a_folder_that_no_app_runs_from(host: Host) -> None:
     assert "this folder holds no compose file" in refused(host, folder=str(host.folder / "empty"))
 
 
+@pytest.mark.parametrize("known_by", ["notice", "name", "folder"])
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_folder_whose_app_runs_from_another_one(host: Host, known_by: str, is_own: bool) -> None:
+    folder = host.folder / ("Shop" if known_by == "folder" else "old")
+    folder.mkdir()
+    begins = "name: shop\n" if known_by == "name" else ""
+    (folder / "compose.yaml").write_text(f"{begins}services: {{}}\n", encoding="utf-8")
+    if known_by == "notice":
+        (folder / "ADOPTED-BY-SELFHEAL.md").write_text("# shop does not run from this folder\n", encoding="utf-8")
+    runs_from = host.folder / "root/opt/shop/shop" if is_own else host.folder / "srv"
+    host.containers[0]["Config"]["Labels"][f"{LABEL}.project.working_dir"] = str(runs_from)
+    said = refused(host, folder=str(folder))
+    assert f"{folder}: the containers of shop run from {runs_from}, and not from this folder" in said
+    if is_own:
+        assert "Fix: do not start it here; to have it in care again, run site.yml with its inventory" in said
+    else:
+        assert f"Fix: name that folder: -e adopt=HOST:{runs_from}" in said
+
+
 def test_files_that_are_gone(host: Host) -> None:
     (host.folder / "compose.yaml").unlink()
     assert "was started with this compose file, and it is gone" in refused(host, app="shop")
