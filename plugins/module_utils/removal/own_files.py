@@ -181,6 +181,18 @@ def mounted(own: OwnFiles, documents: Sequence[Document]) -> frozenset[str]:
     return same_project.mounted(model) | {str(one.get("Source")) for one in mounts if one.get("Type") == "bind"}
 
 
+def unnamed(documents: Sequence[Document]) -> dict[str, tuple[str, str]]:
+    """The volumes without a name that containers have: {volume: (its folder, what has it)}. Compose labels none."""
+    found: dict[str, tuple[str, str]] = {}
+    for document in documents:
+        for mount in document.get("Mounts") or []:
+            name = str(mount.get("Name") or "")
+            if mount.get("Type") == "volume" and _ANONYMOUS.fullmatch(name):
+                used = f"{label(document, 'service')} at {mount.get('Destination')}"
+                found.setdefault(name, (str(mount.get("Source") or ""), used))
+    return found
+
+
 def runs_from(documents: Sequence[Document]) -> str:
     """Return the project directory that containers were created from, "" without containers."""
     return next((label(one, "project.working_dir") for one in documents), "")

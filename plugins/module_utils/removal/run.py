@@ -46,6 +46,8 @@ from .report import Remains, Removed
 _MARK = b"christmas.selfheal"
 _FRONTEND = re.compile(rb"^\s*(?:frontend|listen)\s", re.MULTILINE)
 _KEPT = "DO NOT DELETE IT: the app still has its data there"
+# A shell's star leaves out names that begin with a dot.
+_ASIDE = ("*.replaced", ".*.replaced")
 _SECONDS = 30.0
 # One check that fails may be by chance.
 _ASKED_SECONDS = 5.0
@@ -72,7 +74,8 @@ class Options(NamedTuple):
 class _Plan(NamedTuple):
     """What there is to do. `folder` is that of the project that the app runs from afterwards.
 
-    `before`: from where it was adopted, and `kept`: the data that it has there and does not bring with it.
+    `before`: from where it was adopted, and `kept`: the data that it has there and does not bring with it. `copy`: the
+    project's folder in the app's directory. `unnamed`: the volumes of its containers without a name.
     """
 
     project: Project
@@ -86,6 +89,8 @@ class _Plan(NamedTuple):
     is_last: bool
     before: adoption_record.Origin | None
     kept: list[str]
+    copy: str
+    unnamed: dict[str, tuple[str, str]]
 
 
 def remove(options: Options, check: bool, clock: Clock, say: switch.Say) -> Removed:
@@ -160,6 +165,8 @@ def _plan(options: Options, clock: Clock) -> _Plan:
         is_last,
         before,
         kept,
+        here.folder,
+        own_files.unnamed(documents),
     )
 
 
@@ -350,6 +357,9 @@ def _remains(options: Options, plan: _Plan) -> Iterator[Remains]:
     sizes = {one["name"]: one["path"] for one in docker_volumes.compose_volumes() if one["project"] == paths.name}
     for name, path in sorted(sizes.items()):
         yield {"what": f"volume {name}", "detail": _size(path)}
+    for name, (path, used) in sorted(plan.unnamed.items()):
+        if name not in sizes:
+            yield {"what": f"volume {name}", "detail": f"{_size(path)}, without a name: of {used}"}
     repository = _repository(paths.name, paths.root)
     if repository:
         yield {"what": f"backups in {repository}", "detail": "their password is in your vault (backup_password)"}
@@ -359,7 +369,7 @@ def _remains(options: Options, plan: _Plan) -> Iterator[Remains]:
         if path and path not in plan.files and os.path.lexists(path):
             detail = _about_daemon(path) if stays[0] == belongings.DAEMON else one.why
             yield {"what": stays[0], "detail": detail}
-    for name in sorted(glob.glob(os.path.join(glob.escape(paths.directory), "*.replaced"))):
+    for name in _set_aside(paths, plan):
         yield {"what": name, "detail": "a file that was changed by hand, and set aside"}
     if plan.is_last:
         asked = commands.run(
@@ -370,6 +380,13 @@ def _remains(options: Options, plan: _Plan) -> Iterator[Remains]:
         yield {"what": "packages besides Docker Engine", "detail": detail}
     else:
         yield {"what": "what the other apps of this host use", "detail": "the command selfheal, its units, packages"}
+
+
+def _set_aside(paths: AppPaths, plan: _Plan) -> list[str]:
+    """The files that were set aside: in the app's directory, and in the project's folder in it."""
+    folders = {paths.directory, plan.copy}
+    found = (glob.glob(os.path.join(glob.escape(folder), pattern)) for folder in folders for pattern in _ASIDE)
+    return sorted({name for names in found for name in names})
 
 
 def _folders(paths: AppPaths, plan: _Plan) -> Iterator[Remains]:

@@ -399,6 +399,19 @@ def test_data_in_the_old_folder_is_named_after_an_earlier_removal(
     assert ("It was stopped. Its files are in" if stop else "It runs from its own compose files in") in notice
 
 
+def test_files_that_were_set_aside_and_volumes_without_a_name_remain(adopted: Host) -> None:
+    new = below_top(adopted)
+    volume = {"Type": "volume", "Name": "0" * 64, "Source": "/var/lib/docker/volumes/0/_data", "Destination": "/cache"}
+    adopted.documents[0]["Mounts"].append(volume)
+    names = ["opt/shop/compose.yaml.replaced", "opt/shop/.env.replaced", "opt/shop/shop/.env.replaced"]
+    for name in names:
+        adopted.write(name)
+    remains = remaining(adopted.remove())
+    assert {remains[str(adopted.root / name)] for name in names} == {"a file that was changed by hand, and set aside"}
+    assert remains[f"volume {'0' * 64}"] == "size unknown, without a name: of web at /cache"
+    assert (new / ".env.replaced").exists()
+
+
 def test_what_somebody_has_put_next_to_the_copy_stays(adopted: Host) -> None:
     adopted.write("opt/shop/notes.txt")
     done = adopted.remove()
