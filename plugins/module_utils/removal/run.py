@@ -46,8 +46,8 @@ from .report import Remains, Removed
 _MARK = b"christmas.selfheal"
 _FRONTEND = re.compile(rb"^\s*(?:frontend|listen)\s", re.MULTILINE)
 _KEPT = "DO NOT DELETE IT: the app still has its data there"
-# A shell's star leaves out names that begin with a dot.
-_ASIDE = ("*.replaced", ".*.replaced")
+# A shell's star leaves out names that begin with a dot. The second one of a name ends with -2.
+_ASIDE = ("*.replaced", ".*.replaced", "*.replaced-[0-9]*", ".*.replaced-[0-9]*")
 _SECONDS = 30.0
 # One check that fails may be by chance.
 _ASKED_SECONDS = 5.0

@@ -403,7 +403,12 @@ def test_files_that_were_set_aside_and_volumes_without_a_name_remain(adopted: Ho
     new = below_top(adopted)
     volume = {"Type": "volume", "Name": "0" * 64, "Source": "/var/lib/docker/volumes/0/_data", "Destination": "/cache"}
     adopted.documents[0]["Mounts"].append(volume)
-    names = ["opt/shop/compose.yaml.replaced", "opt/shop/.env.replaced", "opt/shop/shop/.env.replaced"]
+    names = [
+        "opt/shop/compose.yaml.replaced",
+        "opt/shop/.env.replaced",
+        "opt/shop/shop/.env.replaced",
+        "opt/shop/shop/a.replaced-2",
+    ]
     for name in names:
         adopted.write(name)
     remains = remaining(adopted.remove())
