@@ -118,5 +118,11 @@ def render(app: str, folder: str, kept: Iterable[Bind], held: Sequence[Held] = (
     return "\n".join(lines) + "\n"
 
 
+def folder_of(text: str) -> str:
+    """Return the folder whose data stays, as the first line of a file that `render` made says; "" for another file."""
+    first = text.partition("\n")[0]
+    return first.rpartition(", below ")[2].rstrip(".") if first.startswith(f"{MARK}: ") else ""
+
+
 def _escaped(text: str) -> str:
     return text.replace("$", "$$")

@@ -46,7 +46,7 @@ _SHOWN = 300
 class Instance(TypedDict):
     """A container of the app as it runs. `stop_seconds`: it does not handle the stop signal, so its stop takes that.
 
-    `depends_on`: the services that its own one depends on, as Compose noted them.
+    `depends_on`: the services that its own one depends on, by its compose files.
     """
 
     service: str
@@ -144,6 +144,7 @@ def read(asked: Asked, root: str = "/") -> Adoption:
         **empty,
         "top": top,
         "files": files,
+        "instances": _in_order(empty["instances"], project.model),
         "volumes": volumes,
         "data": [*_places(data), *_held_places(project.model, held)],
         "networks": sorted(_networks(found.documents)),
@@ -175,6 +176,7 @@ def find(asked: Asked, documents: Sequence[Document], root: str = "/") -> Found:
     except NothingFits:
         if folder:
             _explain_folder(folder, asked)
+            _explain_other_folder(folder, asked, documents, directories)
         raise
 
 
@@ -189,6 +191,26 @@ def _explain_folder(folder: str, asked: Asked) -> None:
     if not adoption_files.has_compose_file(folder):
         fix = "name the folder of the app's compose file"
         raise AdoptError(asked.folder, "this folder holds no compose file", fix) from None
+
+
+def _explain_other_folder(
+    folder: str, asked: Asked, documents: Sequence[Document], directories: Mapping[str, str]
+) -> None:
+    """Say from which folder the app runs that a folder is of; else that nothing runs from there."""
+    if not os.path.isdir(folder):
+        return
+    names = [asked.app] if asked.app else adoption_files.project_names(folder)
+    for name in names:
+        there = sorted({label(one, "project.working_dir") for one in documents if label(one, "project") == name} - {""})
+        if not there:
+            continue
+        reason = f"the containers of {name} run from {', '.join(there)}, and not from this folder"
+        directory = directories.get(name, "")
+        fix = f"name that folder: -e adopt=HOST:{there[0]}"
+        if directory and f"{there[0]}/".startswith(f"{directory}/"):
+            # Where a deploy writes its releases. No adoption starts there.
+            fix = "do not start it here; to have it in care again, run site.yml with its inventory"
+        raise AdoptError(asked.folder, reason, fix) from None
     if not asked.app:
         fix = "start the app: `docker compose up -d` there; to set up a new one: init.yml"
         raise AdoptError(asked.folder, "no container of its compose file is on the host", fix) from None
@@ -487,9 +509,18 @@ def _instance(document: Document) -> Instance:
         "image_id": one["digest"],
         "exit_code": one["exit_code"],
         "stop_seconds": stop_signal.stop_seconds(document),
-        # SERVICE:CONDITION:RESTART, each after a comma.
-        "depends_on": [one.partition(":")[0] for one in label(document, "depends_on").split(",") if one],
+        "depends_on": [],
     }
+
+
+def _in_order(instances: Sequence[Instance], model: Model) -> list[Instance]:
+    """The containers, with what their services depend on. Their label is empty after `docker compose up --no-deps`."""
+    services = model.get("services") or {}
+    found: list[Instance] = []
+    for one in instances:
+        spec = services.get(one["service"]) or {}
+        found.append({**one, "depends_on": list(spec.get("depends_on") or {})})
+    return found
 
 
 def _created(documents: Sequence[Document], now: float) -> dict[str, float]:

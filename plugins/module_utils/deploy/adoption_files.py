@@ -26,6 +26,8 @@ _EXCLUDED = (".git", "__pycache__", "node_modules", NOTICE)
 _NAMED = re.compile(r"[\w./@-]*[\w@-]\.(?:ya?ml|env)\b|[\w./@-]*/?\.env[\w.]*")
 _ABOVE = re.compile(r"(?:\.\./)+[\w.@-]*")
 _VARIABLE = re.compile(r"(?<!\$)(?:\$\$)*\$\{?([A-Za-z_]\w*)")
+_NOTICE_NAME = re.compile(r"^# (\S+) does not run from this folder")
+_PROJECT_NAME = re.compile(r"^name: *['\"]?([a-z0-9][a-z0-9_-]*)", re.MULTILINE)
 _SMALL = 1 << 20
 
 
@@ -230,3 +232,21 @@ def overlay_name(files: Sequence[str], top: str) -> str:
     """Where the compose file of the data goes, relative to `top`: next to the first of the user's."""
     folder = os.path.dirname(os.path.relpath(files[0], top))
     return posixpath.normpath(posixpath.join(folder, adopted_mounts.FILE))
+
+
+def project_names(folder: str) -> list[str]:
+    """Return by which names a project of a folder may run: that in the notice of an adoption, its `name:`, its own."""
+    found = _NOTICE_NAME.findall(_first_line(os.path.join(folder, NOTICE)))
+    for name in project_layout.discover(folder):
+        found += _PROJECT_NAME.findall(_text(os.path.join(folder, name)))
+    # As Compose makes it from the folder's name (compose-go, loader.NormalizeProjectName).
+    found.append(re.sub(r"[^a-z0-9_-]", "", os.path.basename(folder).lower()).lstrip("_-"))
+    return [name for name in dict.fromkeys(found) if name]
+
+
+def _first_line(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.readline()
+    except OSError:
+        return ""

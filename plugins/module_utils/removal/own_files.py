@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from ..compose import adopted_mounts
 from ..core.app_paths import AppPaths
+from ..core.files import readable
 from ..deploy import adoption_record
 from ..deploy.adoption_record import Origin
 from ..docker import project_layout
@@ -26,14 +29,16 @@ _ANONYMOUS = re.compile("[0-9a-f]{64}")
 class OwnFiles(NamedTuple):
     """The project without the overlay, and its merged model; {} where it is not needed.
 
-    `why`: why it does not run from the folder that it was adopted from. `copy`: the folder of its copy, where it does;
-    `mounted`: what was mounted from that copy, and is equal in the folder, as absolute paths in the copy.
+    `why`: why it does not run from the folder that it was adopted from. `copy`: the folder of its copy, where it does,
+    and `original`: the folder that this is a copy of. `mounted`: what was mounted from that copy, and is equal in the
+    original, as absolute paths in the copy.
     """
 
     project: Project
     model: Model
     why: str = ""
     copy: str = ""
+    original: str = ""
     mounted: Sequence[str] = ()
 
 
@@ -41,6 +46,18 @@ def origin(paths: AppPaths) -> Origin | None:
     """Return from where the app was started before it was adopted, None without a record."""
     record = adoption_record.read(paths)
     return record.origin if record else None
+
+
+def adopted_from(paths: AppPaths, here: Project) -> Origin | None:
+    """Return from where the app was adopted. Without a record, which an earlier removal took, its data's file tells."""
+    before = origin(paths)
+    if before is not None:
+        return before
+    for path in here.files:
+        if os.path.basename(path) == adopted_mounts.FILE:
+            folder = adopted_mounts.folder_of((readable(path) or b"").decode("utf-8", errors="replace"))
+            return Origin(folder, [os.path.join(folder, os.path.basename(here.files[0]))], []) if folder else None
+    return None
 
 
 def is_other(before: Origin, paths: AppPaths) -> bool:
@@ -78,16 +95,28 @@ def _adopted(before: Origin, here: OwnFiles) -> OwnFiles:
     gone = [path for path in (*before.files, *before.env_files) if not os.path.isfile(path)]
     if gone:
         return here._replace(why=f"{', '.join(gone)} is gone")
-    folder = here.project.folder
+    top, folder = tops(before, here.project)
     try:
-        there, copy = same_project.Place(before.folder, project.config()), same_project.Place(folder, here.model)
+        there, copy = same_project.Place(top, project.config()), same_project.Place(folder, here.model)
     except EngineError as error:
         return here._replace(why=str(error))
     differs = same_project.difference(there, copy)
     if differs:
         return here._replace(why=f"{before.folder} is not as it was: {differs}")
     mounted = [os.path.join(folder, name) for name in same_project.mounted_twice(there, copy)]
-    return OwnFiles(project, there.model, copy=folder, mounted=mounted)
+    return OwnFiles(project, there.model, copy=folder, original=top, mounted=mounted)
+
+
+def tops(before: Origin, here: Project) -> tuple[str, str]:
+    """The folder that was copied, and its copy: the app's directory, in which the first compose file has its old place.
+
+    They are above the project's folders, where files of the project are. Else they are these folders.
+    """
+    name = os.path.relpath(here.files[0], here.directory)
+    first = before.files[0] if before.files else ""
+    if first.endswith(f"/{name}"):
+        return first[: -len(name) - 1], here.directory
+    return before.folder, here.folder
 
 
 def is_ours(document: Document) -> bool:
@@ -139,7 +168,29 @@ def _moved(service: str, mount: Mapping[str, str], wanted: Mapping[str, str], ow
 def _original(path: str, own: OwnFiles) -> str:
     """Where the original of a path in the copy of an adopted project is; they were found to be equal."""
     name = same_project.within(own.copy, path) if own.copy else None
-    return path if name is None else os.path.normpath(os.path.join(own.project.folder, name))
+    return path if name is None else os.path.normpath(os.path.join(own.original, name))
+
+
+def mounted(own: OwnFiles, documents: Sequence[Document]) -> frozenset[str]:
+    """The files and folders of the host that the app mounts, by its own files and by its containers."""
+    model = own.model
+    if not model and own.project.files:
+        with contextlib.suppress(EngineError):
+            model = own.project.config()
+    mounts = [mount for document in documents for mount in document.get("Mounts") or []]
+    return same_project.mounted(model) | {str(one.get("Source")) for one in mounts if one.get("Type") == "bind"}
+
+
+def unnamed(documents: Sequence[Document]) -> dict[str, tuple[str, str]]:
+    """The volumes without a name that containers have: {volume: (its folder, what has it)}. Compose labels none."""
+    found: dict[str, tuple[str, str]] = {}
+    for document in documents:
+        for mount in document.get("Mounts") or []:
+            name = str(mount.get("Name") or "")
+            if mount.get("Type") == "volume" and _ANONYMOUS.fullmatch(name):
+                used = f"{label(document, 'service')} at {mount.get('Destination')}"
+                found.setdefault(name, (str(mount.get("Source") or ""), used))
+    return found
 
 
 def runs_from(documents: Sequence[Document]) -> str:

@@ -45,6 +45,9 @@ from .report import Remains, Removed
 
 _MARK = b"christmas.selfheal"
 _FRONTEND = re.compile(rb"^\s*(?:frontend|listen)\s", re.MULTILINE)
+_KEPT = "DO NOT DELETE IT: the app still has its data there"
+# A shell's star leaves out names that begin with a dot. The second one of a name ends with -2.
+_ASIDE = ("*.replaced", ".*.replaced", "*.replaced-[0-9]*", ".*.replaced-[0-9]*")
 _SECONDS = 30.0
 # One check that fails may be by chance.
 _ASKED_SECONDS = 5.0
@@ -69,7 +72,11 @@ class Options(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """What there is to do. `folder` is that of the project that the app runs from afterwards."""
+    """What there is to do. `folder` is that of the project that the app runs from afterwards.
+
+    `before`: from where it was adopted, and `kept`: the data that it has there and does not bring with it. `copy`: the
+    project's folder in the app's directory. `unnamed`: the volumes of its containers without a name.
+    """
 
     project: Project
     folder: str
@@ -80,6 +87,10 @@ class _Plan(NamedTuple):
     files: list[str]
     images: list[str]
     is_last: bool
+    before: adoption_record.Origin | None
+    kept: list[str]
+    copy: str
+    unnamed: dict[str, tuple[str, str]]
 
 
 def remove(options: Options, check: bool, clock: Clock, say: switch.Say) -> Removed:
@@ -137,6 +148,9 @@ def _plan(options: Options, clock: Clock) -> _Plan:
         notes += [*_about_jobs(options.app, own.model, documents), *_about_stops(documents)] if replaces else []
     row, is_last = _row(options), _is_last(paths.name, "watcher", paths.root)
     folder = own.project.folder if replaces else own_files.runs_from(documents) or own.project.folder
+    here = own_files.in_directory(paths, options.files).project
+    before = own_files.adopted_from(paths, here)
+    kept = _kept(paths, before, here, own_files.mounted(own, documents)) if before and folder != before.folder else []
     # The state says what an adoption has brought. It is the last to go.
     files = [*_adopted(paths, folder, own.mounted), *_files(row, paths.root)]
     return _Plan(
@@ -149,7 +163,18 @@ def _plan(options: Options, clock: Clock) -> _Plan:
         files,
         _images(paths.name, paths.root),
         is_last,
+        before,
+        kept,
+        here.folder,
+        own_files.unnamed(documents),
     )
+
+
+def _kept(paths: AppPaths, before: adoption_record.Origin, here: Project, mounted: frozenset[str]) -> list[str]:
+    """What of the folder that an app was adopted from, or of what lay above it, is mounted from there."""
+    top = own_files.tops(before, here)[0] if here.files else before.folder
+    there = (path for path in mounted if same_project.within(top, path) is not None)
+    return sorted(path for path in there if same_project.within(paths.directory, path) is None)
 
 
 def _row(options: Options) -> belongings.App:
@@ -260,19 +285,23 @@ def _adopted(paths: AppPaths, folder: str, mounted: Sequence[str]) -> Iterator[s
 
 def _old_folder(paths: AppPaths, plan: _Plan) -> Iterator[Remains]:
     """The folder that the app was adopted from, where it does not run from there again, and the notice in it."""
-    before = own_files.origin(paths)
-    if before is None or not os.path.isdir(before.folder):
+    before = plan.before
+    if before is None:
         return
     notice = adoption_record.notice_of(before)
     if os.path.lexists(notice) and not adoption_record.is_own_notice(paths, before):
         yield {"what": notice, "detail": "it was changed since it was left there; the app is not watched any more"}
     if plan.folder == before.folder:
         return
-    names = sorted(path for path in same_project.mounted(plan.model) if same_project.within(before.folder, path))
+    inside = [path for path in plan.kept if same_project.within(before.folder, path) is not None]
     detail = "it was adopted from there, and does not run from there any more"
-    if names:
-        detail = f"DO NOT DELETE IT: the app still has its data there: {', '.join(names)}"
-    yield {"what": before.folder, "detail": detail}
+    if inside:
+        detail = f"{_KEPT}: {', '.join(inside)}"
+    if os.path.isdir(before.folder):
+        yield {"what": before.folder, "detail": detail}
+    for path in plan.kept:
+        if path not in inside:
+            yield {"what": path, "detail": _KEPT}
 
 
 def _units(row: belongings.App, is_last: bool, root: str) -> list[str]:
@@ -323,13 +352,14 @@ def _result(options: Options, plan: _Plan, gap: float | None) -> Removed:
 def _remains(options: Options, plan: _Plan) -> Iterator[Remains]:
     """What stays on the host."""
     paths, row = options.app.paths, _row(options)
-    yield {"what": plan.folder, "detail": "the app's folder"}
-    if plan.folder != paths.directory and _left(paths.directory, plan.files):
-        yield {"what": paths.directory, "detail": "what is left of the copy: the app runs from the other folder"}
+    yield from _folders(paths, plan)
     yield from _old_folder(paths, plan)
     sizes = {one["name"]: one["path"] for one in docker_volumes.compose_volumes() if one["project"] == paths.name}
     for name, path in sorted(sizes.items()):
         yield {"what": f"volume {name}", "detail": _size(path)}
+    for name, (path, used) in sorted(plan.unnamed.items()):
+        if name not in sizes:
+            yield {"what": f"volume {name}", "detail": f"{_size(path)}, without a name: of {used}"}
     repository = _repository(paths.name, paths.root)
     if repository:
         yield {"what": f"backups in {repository}", "detail": "their password is in your vault (backup_password)"}
@@ -339,7 +369,7 @@ def _remains(options: Options, plan: _Plan) -> Iterator[Remains]:
         if path and path not in plan.files and os.path.lexists(path):
             detail = _about_daemon(path) if stays[0] == belongings.DAEMON else one.why
             yield {"what": stays[0], "detail": detail}
-    for name in sorted(glob.glob(os.path.join(glob.escape(paths.directory), "*.replaced"))):
+    for name in _set_aside(paths, plan):
         yield {"what": name, "detail": "a file that was changed by hand, and set aside"}
     if plan.is_last:
         asked = commands.run(
@@ -350,6 +380,31 @@ def _remains(options: Options, plan: _Plan) -> Iterator[Remains]:
         yield {"what": "packages besides Docker Engine", "detail": detail}
     else:
         yield {"what": "what the other apps of this host use", "detail": "the command selfheal, its units, packages"}
+
+
+def _set_aside(paths: AppPaths, plan: _Plan) -> list[str]:
+    """The files that were set aside: in the app's directory, and in the project's folder in it."""
+    folders = {paths.directory, plan.copy}
+    found = (glob.glob(os.path.join(glob.escape(folder), pattern)) for folder in folders for pattern in _ASIDE)
+    return sorted({name for names in found for name in names})
+
+
+def _folders(paths: AppPaths, plan: _Plan) -> Iterator[Remains]:
+    """The folder that the app runs from, and what is left in its directory where that is another one."""
+    if _is_elsewhere(paths, plan):
+        yield {"what": plan.folder, "detail": "the app's folder"}
+        if _left(paths.directory, plan.files):
+            yield {"what": paths.directory, "detail": "what is left of the copy: the app runs from the other folder"}
+    elif plan.folder == paths.directory:
+        yield {"what": paths.directory, "detail": "the app's folder"}
+    else:
+        # Its env is above the project's folder, and so is what it mounts by `../`.
+        yield {"what": paths.directory, "detail": f"the app's folder; its project is in {plan.folder}"}
+
+
+def _is_elsewhere(paths: AppPaths, plan: _Plan) -> bool:
+    """Whether the app does not run from its directory, nor from a folder in it."""
+    return same_project.within(paths.directory, plan.folder) is None
 
 
 def _about_daemon(path: str) -> str:
@@ -370,9 +425,9 @@ def _about_daemon(path: str) -> str:
 
 def _left(directory: str, removed: Sequence[str]) -> bool:
     """Whether something stays in a folder, besides what is removed."""
-    gone = tuple(removed)
+    gone = tuple(f"{path}/" for path in removed)
     return any(
-        not path.startswith(gone)
+        not f"{path}/".startswith(gone)
         for at, _unused, names in os.walk(directory)
         for path in (os.path.join(at, name) for name in names)
     )
@@ -427,7 +482,7 @@ def _end_units(units: Sequence[str]) -> None:
 def _remove_files(options: Options, plan: _Plan) -> None:
     """Remove the files, and have the programs that read them read again."""
     paths = options.app.paths
-    before = own_files.origin(paths)
+    before = plan.before
     if before and plan.folder != before.folder and adoption_record.is_own_notice(paths, before):
         adoption_record.mark_removed(paths, before, options.stop)
     # Its part of the configuration, with a reload.
@@ -436,7 +491,7 @@ def _remove_files(options: Options, plan: _Plan) -> None:
     desired_files.forget([f"/{os.path.relpath(path, paths.root)}" for path in plan.files], paths.root)
     for path in plan.files:
         _remove(path)
-        if plan.folder != paths.directory and path.startswith(f"{paths.directory}/"):
+        if _is_elsewhere(paths, plan) and path.startswith(f"{paths.directory}/"):
             _drop_empty(os.path.dirname(path), paths.directory)
     if plan.images:
         # One that has no other name, and no container, goes with its name.

@@ -13,7 +13,10 @@ from ..docker.model import Model, Services
 
 
 class Place(NamedTuple):
-    """A project directory, and the merged model of the compose files there."""
+    """The folder that holds all files of a project, and the merged model of the compose files there.
+
+    That is the project directory, or one above it, where files lie above that (`../`).
+    """
 
     folder: str
     model: Model
@@ -42,7 +45,12 @@ def difference(before: Place, here: Place) -> str:
     for part in ("volumes", "networks", "configs", "secrets"):
         if _placed(before.model.get(part), folders) != _placed(here.model.get(part), folders):
             return f"`{part}` differs"
+    written = _written(here.model)
     for name in mounted_twice(before, here):
+        path = os.path.join(here.folder, name)
+        # Adoption never copies what is written. Equal or not, what is written next goes there.
+        if path in written and os.path.isdir(path):
+            return f"{name} is data, which is in {here.folder} now"
         if not _is_equal(os.path.join(before.folder, name), os.path.join(here.folder, name)):
             return f"{name} differs"
     return ""
@@ -50,8 +58,8 @@ def difference(before: Place, here: Place) -> str:
 
 def mounted_twice(before: Place, here: Place) -> list[str]:
     """What is mounted from the folder `before` there, and from its copy here; relative to both."""
-    names = (within(before.folder, path) for path in mounted(before.model) - mounted(here.model))
-    return sorted(name for name in names if name is not None)
+    then, now = ({within(one.folder, path) for path in mounted(one.model)} for one in (before, here))
+    return sorted(name for name in then & now if name is not None)
 
 
 def mounted(model: Model) -> frozenset[str]:
@@ -61,6 +69,12 @@ def mounted(model: Model) -> frozenset[str]:
     for part in (model.get("configs"), model.get("secrets")):
         found |= {str(one["file"]) for one in (part or {}).values() if one and one.get("file")}
     return frozenset(found)
+
+
+def _written(model: Model) -> frozenset[str]:
+    """The files and folders of the host that services may write to."""
+    mounts = [mount for spec in _services(model).values() for mount in spec.get("volumes") or []]
+    return frozenset(str(one.get("source")) for one in mounts if one.get("type") == "bind" and not one.get("read_only"))
 
 
 def _is_equal(one: str, other: str) -> bool:

@@ -103,6 +103,15 @@ def test_an_app_that_can_be_taken_over_is_read(host: Host) -> None:
     assert (found["app"], found["files"], found["notes"]) == ("shop", ["compose.yaml"], [])
 
 
+def test_the_order_of_services_is_that_of_the_files(host: Host) -> None:
+    host.model["services"]["web"]["depends_on"] = {"db": {"condition": "service_started"}}
+    host.model["services"]["db"] = {"image": "nginx:1"}
+    host.containers.append(host.container("db"))
+    # A container that was created with --no-deps has this label, and it is empty.
+    host.containers[0]["Config"]["Labels"][f"{LABEL}.depends_on"] = ""
+    assert {one["service"]: one["depends_on"] for one in host.read()["instances"]} == {"db": [], "web": ["db"]}
+
+
 @pytest.mark.parametrize(
     ("engine", "said"),
     [
@@ -138,6 +147,25 @@ def test_a_folder_that_no_app_runs_from(host: Host) -> None:
     assert "this is a file, and no compose file" in refused(host, folder=str(host.folder / "notes.txt"))
     (host.folder / "empty").mkdir()
     assert "this folder holds no compose file" in refused(host, folder=str(host.folder / "empty"))
+
+
+@pytest.mark.parametrize("known_by", ["notice", "name", "folder"])
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_folder_whose_app_runs_from_another_one(host: Host, known_by: str, is_own: bool) -> None:
+    folder = host.folder / ("Shop" if known_by == "folder" else "old")
+    folder.mkdir()
+    begins = "name: shop\n" if known_by == "name" else ""
+    (folder / "compose.yaml").write_text(f"{begins}services: {{}}\n", encoding="utf-8")
+    if known_by == "notice":
+        (folder / "ADOPTED-BY-SELFHEAL.md").write_text("# shop does not run from this folder\n", encoding="utf-8")
+    runs_from = host.folder / "root/opt/shop/shop" if is_own else host.folder / "srv"
+    host.containers[0]["Config"]["Labels"][f"{LABEL}.project.working_dir"] = str(runs_from)
+    said = refused(host, folder=str(folder))
+    assert f"{folder}: the containers of shop run from {runs_from}, and not from this folder" in said
+    if is_own:
+        assert "Fix: do not start it here; to have it in care again, run site.yml with its inventory" in said
+    else:
+        assert f"Fix: name that folder: -e adopt=HOST:{runs_from}" in said
 
 
 def test_files_that_are_gone(host: Host) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.compose import adopted_mounts
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppPaths
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
@@ -299,6 +300,121 @@ def test_services_that_do_not_handle_their_stop_signal_are_named(host: Host, che
         deaf.kill()
     said = "web (7 s) does not handle SIGTERM, and is killed after its stop_grace_period. That adds to the time"
     assert said in report.text("shop", done, check)
+
+
+def below_top(adopted: Host) -> Path:
+    """Lay the copy out with a subfolder, as the app mounts `../shared assets`; return the subfolder."""
+    old, new = adopted.root / "root/shop", adopted.root / "opt/shop/shop"
+    new.mkdir()
+    for name in ("compose.yaml", "site.conf"):
+        (adopted.root / "opt/shop" / name).rename(new / name)
+    for top in (old.parent, new.parent):
+        adopted.write(f"{top.relative_to(adopted.root)}/shared assets/logo.svg")
+    (adopted.root / "opt/shop/compose.hardened.yaml").write_text(
+        '# selfheal: {"files": ["shop/compose.yaml"]}\n', encoding="utf-8"
+    )
+    copied = '{"shop/compose.yaml": "", "shared assets/logo.svg": ""}'
+    (adopted.root / "var/lib/selfheal/shop/copied.json").write_text(copied, encoding="utf-8")
+    for folder in (old, new):
+        shared, data = f"{folder.parent}/shared assets", f"{old.parent}/data of it"
+        sources = {"/conf": f"{folder}/site.conf", "/shared": shared, "/data": data}
+        volumes = [
+            {"type": "bind", "source": source, "target": target, **({"read_only": True} if target != "/data" else {})}
+            for target, source in sources.items()
+        ]
+        adopted.models[str(folder)] = {"services": {"web": {"volumes": volumes}}}
+        mounts = [{"Type": "bind", "Destination": target, "Source": source} for target, source in sources.items()]
+    adopted.documents = [container("web", ours=True, mounts=mounts)]
+    return new
+
+
+def remaining(done: report.Removed) -> dict[str, str]:
+    return {one["what"]: one["detail"] for one in done["remains"]}
+
+
+def test_the_project_in_a_subfolder_of_the_directory_is_not_what_is_left_of_a_copy(adopted: Host) -> None:
+    new = below_top(adopted)
+    (adopted.root / "root/shop/compose.yaml").unlink()
+    remains = remaining(adopted.remove())
+    assert remains[str(new.parent)] == f"the app's folder; its project is in {new}"
+    assert not [detail for detail in remains.values() if "left of the copy" in detail]
+    assert {"opt/shop/shop/compose.yaml", "opt/shop/.env"} <= adopted.paths()
+
+
+def test_an_app_with_files_above_its_folder_runs_from_there_again(adopted: Host) -> None:
+    below_top(adopted)
+    adopted.write("root/data of it/letter")
+    done = adopted.remove()
+    assert done["runs_from"].split()[5] == str(adopted.root / "root/shop")
+    assert not [note for note in done["notes"] if "adopted from" in note]
+    assert not (adopted.root / "opt/shop").exists()
+    assert {"root/shared assets/logo.svg", "root/data of it/letter"} <= adopted.paths()
+
+
+@pytest.mark.parametrize("where", ["a copy with other content", "an equal copy", "an equal copy of one service"])
+def test_an_app_is_not_given_back_onto_other_data(adopted: Host, where: str) -> None:
+    new = below_top(adopted)
+    here, there = (adopted.models[str(folder)]["services"] for folder in (new, adopted.root / "root/shop"))
+    adopted.write("root/data of it/letter")
+    copy = adopted.write("opt/shop/data of it/letter")
+    if where == "a copy with other content":
+        (new.parent / "shared assets/logo.svg").write_text("other", encoding="utf-8")
+    else:
+        if where == "an equal copy of one service":
+            here["worker"], there["worker"] = (json.loads(json.dumps(one["web"])) for one in (here, there))
+        here["web"]["volumes"][2]["source"] = str(copy.parent)
+        adopted.documents[0]["Mounts"][2]["Source"] = str(copy.parent)
+    done = adopted.remove()
+    (note,) = (note for note in done["notes"] if "adopted from" in note)
+    assert ("shared assets differs" if "other" in where else "data of it is data, which is in") in note
+    assert done["runs_from"].split()[5] == str(new)
+    assert "opt/shop/data of it/letter" in adopted.paths()
+
+
+@pytest.mark.parametrize("has_containers", [True, False])
+@pytest.mark.parametrize("stop", [True, False])
+def test_data_in_the_old_folder_is_named_after_an_earlier_removal(
+    adopted: Host, monkeypatch: pytest.MonkeyPatch, stop: bool, has_containers: bool
+) -> None:
+    monkeypatch.setattr(Project, "down", lambda _project: commands.Result(0, "", ""))
+    new, old = below_top(adopted), adopted.root / "root/shop"
+    adopted.models[str(new)]["services"]["web"]["volumes"] += [
+        {"type": "bind", "source": f"{old}/data", "target": "/more"},
+        {"type": "bind", "source": "/var/run/docker.sock", "target": "/var/run/docker.sock"},
+    ]
+    (adopted.root / "var/lib/selfheal/shop/adopted.json").unlink()
+    text = adopted_mounts.render("shop", str(old), [], [adopted_mounts.Held("secrets", "key", str(old / "key"))])
+    (new / adopted_mounts.FILE).write_text(text, encoding="utf-8")
+    (adopted.root / "opt/shop/compose.hardened.yaml").write_text(
+        f'# selfheal: {{"files": ["shop/compose.yaml", "shop/{adopted_mounts.FILE}"]}}\n', encoding="utf-8"
+    )
+    adopted.documents[0]["Mounts"] = []
+    if not has_containers:
+        adopted.documents = []
+    remains = remaining(adopted.remove(stop=stop))
+    assert remains[str(old)] == f"DO NOT DELETE IT: the app still has its data there: {old}/data"
+    assert remains[f"{old.parent}/data of it"] == "DO NOT DELETE IT: the app still has its data there"
+    assert "/var/run/docker.sock" not in remains
+    notice = (old / "ADOPTED-BY-SELFHEAL.md").read_text(encoding="utf-8")
+    assert ("It was stopped. Its files are in" if stop else "It runs from its own compose files in") in notice
+
+
+def test_files_that_were_set_aside_and_volumes_without_a_name_remain(adopted: Host) -> None:
+    new = below_top(adopted)
+    volume = {"Type": "volume", "Name": "0" * 64, "Source": "/var/lib/docker/volumes/0/_data", "Destination": "/cache"}
+    adopted.documents[0]["Mounts"].append(volume)
+    names = [
+        "opt/shop/compose.yaml.replaced",
+        "opt/shop/.env.replaced",
+        "opt/shop/shop/.env.replaced",
+        "opt/shop/shop/a.replaced-2",
+    ]
+    for name in names:
+        adopted.write(name)
+    remains = remaining(adopted.remove())
+    assert {remains[str(adopted.root / name)] for name in names} == {"a file that was changed by hand, and set aside"}
+    assert remains[f"volume {'0' * 64}"] == "size unknown, without a name: of web at /cache"
+    assert (new / ".env.replaced").exists()
 
 
 def test_what_somebody_has_put_next_to_the_copy_stays(adopted: Host) -> None:
