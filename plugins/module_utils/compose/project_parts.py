@@ -57,6 +57,13 @@ class Parts(NamedTuple):
         is_mounted = over is not None and over.name != "." and (over.writable or over.name == name)
         return is_mounted or name in self.explicit() or posixpath.basename(name) == ".env"
 
+    def is_env(self, name: str) -> bool:
+        """Whether only Compose reads a file, as root: it is an `env_file`, and no container has it."""
+        read = {one for names in self.read.values() for one in names}
+        if name in read or name in self.dockerfiles or deepest(self.mounts, name):
+            return False
+        return any(one.name == name and one.key == "env_file" for one in self.env_files)
+
 
 def covers(folder: str, name: str) -> bool:
     """Whether a file is this one, or below this folder."""

@@ -420,7 +420,7 @@ def make_plan(staged: Staged, services: Mapping[str, Service], host: Host, behin
     if parts.outside:
         reason = f"{parts.outside[0]}, which is outside the project"
         raise OverlayError(source.files[0], reason, "move it into compose_app_source, or point that at a folder above")
-    content = staged_project.read(staged.top, staged.subfolder, parts.is_narrow, staged.exact)
+    content = staged_project.read(staged.top, staged.subfolder, parts, staged.exact)
     content = staged_project.Content({n: m for n, m in content.marks.items() if n not in local}, content.modes)
     verdict = staged_project.judge(
         staged.top,

@@ -105,10 +105,11 @@ class Content(NamedTuple):
     modes: Mapping[str, int]
 
 
-def read(top: str, subfolder: str, is_narrow: Callable[[str], bool], exact: bool) -> Content:
+def read(top: str, subfolder: str, parts: Parts, exact: bool) -> Content:
     """Read what is staged.
 
-    :arg is_narrow: whether a file's mode stays. Every other file is made readable for all: an image is built from it.
+    :arg parts: whose modes stay. Env files are for root alone. Every other file is made readable for all: an image is
+    built from it.
     :arg exact: every mode stays: it is that of a release.
     """
     leave = OURS | {os.path.normpath(os.path.join(subfolder, ".env"))}
@@ -122,14 +123,17 @@ def read(top: str, subfolder: str, is_narrow: Callable[[str], bool], exact: bool
                 marks[name] = mark(path)
             continue
         mode = stat.S_IMODE(found.st_mode)
-        modes[name] = mode if exact else _mode(mode, is_narrow(name))
+        modes[name] = mode if exact else _mode(mode, name, parts)
         marks[name] = f"{mark(path).split()[0]} {modes[name]:04o}"
     return Content(marks, modes)
 
 
-def _mode(mode: int, narrow: bool) -> int:
+def _mode(mode: int, name: str, parts: Parts) -> int:
     """Git keeps nothing of a mode but whether a file can be run, and an umask of 077 would make an image unreadable."""
-    if narrow:
+    if parts.is_env(name):
+        # The folder on the host is open to all, and that of the source may not have been.
+        return mode & 0o700
+    if parts.is_narrow(name):
         return mode & 0o755
     return 0o755 if mode & 0o111 else 0o644
 

@@ -10,15 +10,23 @@ from . import containers as docker_containers
 from .containers import Document
 
 _TERM = 15
+# No process can ignore it, or block it.
+_KILL = ("SIGKILL", "KILL", "9")
+# What `init: true` starts, and what images have of their own.
+_INITS = ("docker-init", "tini")
 
 
-def stop_seconds(document: Document) -> float:
+def stop_seconds(document: Document, proc: str = "/proc") -> float:
     """How long the engine waits for a container that does not handle SIGTERM; 0.0 for one that does."""
     one = docker_containers.instance(document, 0.0)
+    if one["state"] != "running" or one["pid"] <= 0:
+        return 0.0
+    if str(document["Config"].get("StopSignal") or "").upper() in _KILL:
+        return 0.0
+    if _ends(one["pid"], bool(document["HostConfig"].get("Init")), proc):
+        return 0.0
     seconds = document["Config"].get("StopTimeout")
-    grace = 10.0 if seconds is None else float(seconds)
-    is_deaf = one["state"] == "running" and one["pid"] > 0 and not _handles_stop(one["pid"])
-    return grace if is_deaf else 0.0
+    return 10.0 if seconds is None else float(seconds)
 
 
 def said(stops: Iterable[tuple[str, float]]) -> str:
@@ -32,14 +40,39 @@ def said(stops: Iterable[tuple[str, float]]) -> str:
     return f"{listed} do not handle SIGTERM, and are killed after their stop_grace_period"
 
 
-def _handles_stop(pid: int) -> bool:
-    """Whether a process handles SIGTERM. The first one of a container ignores it otherwise, and is killed.
+def _ends(pid: int, init: bool, proc: str) -> bool:
+    """Whether SIGTERM ends a container whose first process this is; also where that is not known.
 
-    One that waits for it, as Docker's init does (`init: true`), has it blocked.
+    An init forwards it to the process that it started. Its own masks say nothing: while it waits for a signal, the
+    kernel takes that out of the blocked ones.
     """
     try:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as stream:
-            lines = dict(line.split(":", 1) for line in stream if ":" in line)
-        return any(int(lines[name], 16) >> (_TERM - 1) & 1 for name in ("SigCgt", "SigBlk"))
+        first = _status(pid, proc)
+        if not init and first["Name"].strip() not in _INITS:
+            # The kernel gives the first process of a namespace no signal that it has no handler for. One that waits for
+            # it in another way, as by signalfd, has it blocked.
+            return _holds(first, "SigCgt") or _holds(first, "SigBlk")
+        child = _child(pid, proc)
+        if child is None:
+            return True
+        # The default action ends every other process.
+        forwarded = _status(child, proc)
+        return not _holds(forwarded, "SigIgn") and not _holds(forwarded, "SigBlk")
     except (OSError, KeyError, ValueError):
         return True
+
+
+def _status(pid: int, proc: str) -> dict[str, str]:
+    with open(f"{proc}/{pid}/status", encoding="ascii", errors="replace") as stream:
+        return dict(line.split(":", 1) for line in stream if ":" in line)
+
+
+def _holds(status: dict[str, str], mask: str) -> bool:
+    return bool(int(status[mask], 16) >> (_TERM - 1) & 1)
+
+
+def _child(pid: int, proc: str) -> int | None:
+    """The process that an init started; None when it has ended. Orphans that the init adopts come after it."""
+    with open(f"{proc}/{pid}/task/{pid}/children", encoding="ascii") as stream:
+        children = stream.read().split()
+    return int(children[0]) if children else None

@@ -48,7 +48,7 @@ class Host:
         self.parts = self.parts._replace(mounts=(*self.parts.mounts, Mount(service, name, "/x", writable)))
 
     def judge(self) -> Verdict:
-        content = staged_project.read(str(self.top), "", self.parts.is_narrow, False)
+        content = staged_project.read(str(self.top), "", self.parts, False)
         return staged_project.judge(
             str(self.top),
             str(self.app),
@@ -240,6 +240,7 @@ def test_a_source_that_became_data_is_not_removed(host: Host) -> None:
 # id, mode on the controller, named as, mode on the host
 MODES = [
     ("env file", 0o600, "env", 0o600),
+    ("env file that all could read", 0o644, "env", 0o600),
     ("group-readable secret", 0o640, "read", 0o640),
     ("mounted script", 0o700, "mount", 0o700),
     ("writable by all", 0o666, "mount", 0o644),
