@@ -35,13 +35,17 @@ class EnvFile(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What the model names. `read` is {service: names of its configs and secrets}; `outside` are sentences."""
+    """What the model names. `read` is {service: names of its configs and secrets}; `outside` are sentences.
+
+    `contexts` are the folders that images are built from.
+    """
 
     mounts: tuple[Mount, ...]
     env_files: tuple[EnvFile, ...]
     read: Mapping[str, Sequence[str]]
     dockerfiles: tuple[str, ...]
     outside: tuple[str, ...]
+    contexts: tuple[str, ...] = ()
 
     def explicit(self) -> set[str]:
         """The files that are named one by one, and are not mounts."""
@@ -58,9 +62,11 @@ class Parts(NamedTuple):
         return is_mounted or name in self.explicit() or posixpath.basename(name) == ".env"
 
     def is_env(self, name: str) -> bool:
-        """Whether only Compose reads a file, as root: it is an `env_file`, and no container has it."""
+        """Whether only Compose reads a file, as root: it is an `env_file`, and no container and no image has it."""
         read = {one for names in self.read.values() for one in names}
         if name in read or name in self.dockerfiles or deepest(self.mounts, name):
+            return False
+        if any(covers(context, name) for context in self.contexts):
             return False
         return any(one.name == name and one.key == "env_file" for one in self.env_files)
 
@@ -117,12 +123,14 @@ def find(model: Model, written: Model, top: str, env: Mapping[str, str]) -> Part
         service: [name for key in _used(spec) if (name := names.get(key))] for service, spec in sorted(services.items())
     }
     dockerfiles = [relative(path, top) for _unused, key, path in _builds(services) if key == "build.dockerfile"]
+    contexts = [relative(path, top) for _unused, key, path in _builds(services) if key != "build.dockerfile"]
     return Parts(
         tuple(mounts),
         tuple(env_files),
         {service: found for service, found in read.items() if found},
         tuple(name for name in dockerfiles if name),
         tuple(dict.fromkeys(outside)),
+        tuple(name for name in contexts if name),
     )
 
 

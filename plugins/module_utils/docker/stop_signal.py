@@ -55,9 +55,8 @@ def _ends(pid: int, init: bool, proc: str) -> bool:
         child = _child(pid, proc)
         if child is None:
             return True
-        # The default action ends every other process.
-        forwarded = _status(child, proc)
-        return not _holds(forwarded, "SigIgn") and not _holds(forwarded, "SigBlk")
+        # The default action ends every other process. One that has it blocked may wait for it, as by signalfd.
+        return not _holds(_status(child, proc), "SigIgn")
     except (OSError, KeyError, ValueError):
         return True
 

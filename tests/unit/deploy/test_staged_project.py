@@ -241,6 +241,7 @@ def test_a_source_that_became_data_is_not_removed(host: Host) -> None:
 MODES = [
     ("env file", 0o600, "env", 0o600),
     ("env file that all could read", 0o644, "env", 0o600),
+    ("env file that an image is built from", 0o644, "env of a build", 0o644),
     ("group-readable secret", 0o640, "read", 0o640),
     ("mounted script", 0o700, "mount", 0o700),
     ("writable by all", 0o666, "mount", 0o644),
@@ -259,8 +260,10 @@ def test_narrow_modes_stay_narrow(host: Host, mode: int, named: str, wanted: int
         host.mounts("it")
     if named == "data":
         host.mounts("data", writable=True)
-    if named == "env":
+    if named.startswith("env"):
         host.parts = host.parts._replace(env_files=(EnvFile("web", "env_file", "it", True),))
+    if named == "env of a build":
+        host.parts = host.parts._replace(contexts=(".",))
     if named == "read":
         host.parts = host.parts._replace(read={"web": ["it"]})
     host.deploy()

@@ -51,7 +51,7 @@ def test_the_first_process_needs_a_handler(
 
 @pytest.mark.parametrize(("name", "init"), [("docker-init", True), ("tini", None), ("docker-init", None), ("x", True)])
 @pytest.mark.parametrize(
-    ("masks", "seconds"), [({}, 0.0), ({"SigCgt": TERM}, 0.0), ({"SigIgn": TERM}, 7.0), ({"SigBlk": TERM}, 7.0)]
+    ("masks", "seconds"), [({}, 0.0), ({"SigCgt": TERM}, 0.0), ({"SigIgn": TERM}, 7.0), ({"SigBlk": TERM}, 0.0)]
 )
 def test_behind_an_init_only_a_child_that_refuses_is_deaf(
     tmp_path: Path, name: str, init: bool | None, masks: dict[str, int], seconds: float

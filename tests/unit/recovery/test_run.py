@@ -960,7 +960,7 @@ def test_a_health_check_that_began_before_a_remedy_does_not_count(
 @pytest.mark.parametrize(
     "remedies",
     [
-        [{"name": "up", "result": recovery.BEGUN, "seconds": 0.0}],
+        [{"name": "up", "result": incidents.BEGUN, "seconds": 0.0}],
         [
             {"name": "up", "result": "done", "seconds": 0.5},
             {"name": "last_good_compose", "result": "done", "seconds": 9.0},
