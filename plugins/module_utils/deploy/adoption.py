@@ -32,9 +32,10 @@ from ..health.diagnosis import held_by
 from ..health.facts import holders
 from ..host import command as commands
 from ..releases import store as release_store
-from . import adoption_choice, adoption_files, adoption_front, adoption_record, adoption_running
+from . import adoption_choice, adoption_files, adoption_front, adoption_owners, adoption_record, adoption_running
 from .adoption_choice import AdoptError, Asked, Found, Known, NothingFits
 from .adoption_front import Front
+from .adoption_owners import Foreign
 from .compose_files import disk_usage, read_host
 
 _SECONDS = 30.0
@@ -81,7 +82,8 @@ class Adoption(TypedDict):
     `stage`: "" before a take-over, "begun" when one was, "serves" when a release of it serves and nothing ended the
     record, "done", or "elsewhere" when it was deployed without a take-over. From "serves" on the rest is empty. `top`
     is the folder that `files`, the compose files in order, and the archive are relative to; `notes`
-    are what will differ. `front`: what a load balancer could be put in front of.
+    are what will differ. `front`: what a load balancer could be put in front of. `foreign`: data of other users on
+    which services work as root.
     `archive`: tar, gzip, base64. It holds the values of env files: never show it.
     """
 
@@ -98,6 +100,7 @@ class Adoption(TypedDict):
     ports: list[str]
     notes: list[str]
     front: Front
+    foreign: list[Foreign]
     archive: str
 
 
@@ -151,6 +154,7 @@ def read(asked: Asked, root: str = "/") -> Adoption:
         "ports": _ports(found.documents),
         "notes": [*adoption_running.notes(found, project.model), *_neighbours(found, documents), *left],
         "front": adoption_front.find(found.documents, project.model),
+        "foreign": adoption_owners.find(found.documents, project.model),
         "archive": archive,
     }
 
@@ -268,6 +272,7 @@ def _empty(found: Found, paths: AppPaths, stage: str) -> Adoption:
         "ports": [],
         "notes": [],
         "front": Front(service="", port=0, container_port=0, address="", why_not=""),
+        "foreign": [],
         "archive": "",
     }
 

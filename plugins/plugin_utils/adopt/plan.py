@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose.overlay import CPUS, MEMORY, PIDS
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
 from ansible_collections.christmas.selfheal.plugins.module_utils.removal import belongings
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import stops
@@ -69,7 +70,8 @@ def render(
     lines += _on_host(found, queue is not None)
     lines += [
         "",
-        f"If the release does not pass its checks, the app is put back as it runs now, from {found['folder']}.",
+        f"If the release does not pass its checks within {rolling.Plan().gate:g} s (compose_app_gate_timeout), "
+        f"the app is put back as it runs now, from {found['folder']}.",
     ]
     return "\n".join(lines)
 

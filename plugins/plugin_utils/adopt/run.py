@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.compose import adopted_mounts
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy.adoption import Adoption
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import front, plan, receive
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.adopt import front, owners, plan, receive
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import run as init
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import InitError, Project
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.render import (
@@ -114,9 +114,11 @@ def prepare(
         receive.write_record(
             where.to, {**record, "temporary_env": received.env if received.env in received.new else ""}
         )
+    notes = _of_owners(found, where)
+    rows = {one["service"]: owners.row(one) for one in found["foreign"]}
     with _files(found, where, received, check) as source:
         given = [os.path.join(source, name) for name in found["files"]]
-        asked = request._replace(given=given, to=where.inventory, host=where.host, app=found["app"])
+        asked = request._replace(given=given, to=where.inventory, host=where.host, app=found["app"], services=rows)
         done = init.run(asked, check, now, require_valid)
     if not check:
         receive.write_record(where.to, record)
@@ -124,7 +126,7 @@ def prepare(
             front.write(where.inventory, found)
     folders = plan.Folders(where.shown, f"{where.shown}/{_INVENTORY}", where.host)
     left = [f"Not in the inventory: {line}" for line in done.report.left]
-    known: Adoption = {**found, "notes": [*found["notes"], *done.report.notes]}
+    known: Adoption = {**found, "notes": [*found["notes"], *notes, *done.report.notes]}
     queue = front.queue_seconds(where.inventory, found) if is_balanced else None
     text = plan.render(known, received, folders, [*done.report.written, *left], queue)
     stays = [name for name in received.new if name != received.env]
@@ -136,6 +138,16 @@ def _require_accepted(
 ) -> None:
     """Refuse, before the first file is written, what init refuses. Raises InitError."""
     prepare(found, where, request, now, require_valid, check=True)
+
+
+def _of_owners(found: Adoption, where: Place) -> list[str]:
+    """What becomes of services that work as root on files of others: an inventory that is there stays as it is."""
+    try:
+        with open(os.path.join(where.inventory, APP), encoding="utf-8") as stream:
+            text = stream.read()
+    except FileNotFoundError:
+        return [owners.kept(one) for one in found["foreign"]]
+    return [] if owners.CAPABILITY in text else [owners.lost(one) for one in found["foreign"]]
 
 
 def _require_all_files(found: Adoption, where: Place) -> None:

@@ -15,6 +15,7 @@ from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import gue
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import plan as planning
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.ask import Ask
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import (
+    Entry,
     File,
     Flaw,
     Guessed,
@@ -42,6 +43,7 @@ class Request(NamedTuple):
     :arg identities: the vault identities of this run; `encrypt_identity`: the one that is configured to encrypt.
     :arg connection: as in `Target`.
     :arg name: how this run calls the host, "" when it is not known.
+    :arg services: rows of services that are known to need one.
     """
 
     given: Sequence[str]
@@ -55,6 +57,7 @@ class Request(NamedTuple):
     encrypt_identity: str = ""
     connection: Sequence[tuple[str, object]] = ()
     name: str = ""
+    services: Mapping[str, Entry] = {}
 
 
 class Diff(TypedDict):
@@ -123,7 +126,8 @@ def _asked(
 ) -> tuple[Request, Project, Guessed]:
     """What is asked for, read and guessed, with a person's answers where this run writes them."""
     if ask is None:
-        return request, project, guess.guess(project, now)
+        guessed = guess.guess(project, now)
+        return request, project, guessed._replace(services={**guessed.services, **_merged(request, guessed)})
     try:
         if not request.host and HOSTS not in texts:
             request = request._replace(host=asking.host(ask, _problem_of_host))
@@ -133,6 +137,16 @@ def _asked(
         return request, project, asking.checks(guessed, planning.known_services(texts, guessed), ask)
     except asking.NoTerminal:
         return request, project, guess.guess(project, now)
+
+
+def _merged(request: Request, guessed: Guessed) -> dict[str, Entry]:
+    """The rows that are known to be needed, with what was guessed for the same services."""
+    found = {}
+    for name, one in request.services.items():
+        other = guessed.services.get(name, Entry({}, ""))
+        comment = "; ".join(filter(None, (other.comment, one.comment)))
+        found[name] = other._replace(row={**other.row, **one.row}, comment=comment)
+    return found
 
 
 def _problem_of_host(text: str) -> str:

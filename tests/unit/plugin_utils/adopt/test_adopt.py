@@ -70,6 +70,7 @@ def adoption(files: dict[str, str] = FILES, stage: str = "", why_not: str = "") 
         ports=["0.0.0.0:8080 -> web:80"],
         notes=["web gets other values than it runs with: MODE"],
         front={"service": "web", "port": 8080, "container_port": 80, "address": "*", "why_not": why_not},
+        foreign=[],
         archive=archive(files),
     )
 
@@ -459,3 +460,27 @@ def test_a_link_does_not_lead_out_of_the_project(tmp_path: Path, links: dict[str
 def test_a_link_within_the_project_is_received(tmp_path: Path) -> None:
     receive.unpack(archive({"conf/site": "a text"}, {"deep/site": "../conf/site"}), str(tmp_path))
     assert (tmp_path / "deep/site").read_text(encoding="utf-8") == "a text"
+
+
+# --- services that work on files of others ---
+
+
+def test_a_service_that_works_as_root_on_files_of_others_keeps_what_it_needs(where: run.Place) -> None:
+    found = adoption()
+    found["foreign"] = [{"service": "web", "target": "/data", "uid": 1001}]
+    text = prepare(found, where).plan
+    assert "web runs as root, and files in /data belong to user 1001. It keeps DAC_OVERRIDE" in text
+    app = Path(where.inventory, "group_vars/all/app.yml")
+    rows = yaml.safe_load(app.read_text(encoding="utf-8"))["compose_app_services"]
+    assert rows["web"]["loosen"]["cap_add"] == {
+        "to": ["DAC_OVERRIDE"],
+        "because": "works as root on files of user 1001",
+    }
+    assert "DAC_OVERRIDE" not in prepare(found, where).plan
+
+
+def test_an_inventory_that_is_there_gets_the_row_as_advice(where: run.Place) -> None:
+    prepare(adoption(), where)
+    found = adoption()
+    found["foreign"] = [{"service": "web", "target": "/data", "uid": 1001}]
+    assert "Add to compose_app_services: web: {loosen: {cap_add: {to: [DAC_OVERRIDE]" in prepare(found, where).plan
