@@ -157,9 +157,9 @@ class Events:
             raise EngineError(f"the Docker engine's events have ended: {error}") from None
         raise EngineError("the Docker engine's events have ended")
 
-    def wait(self, seconds: float) -> None:
-        """Wait until something happens, for so long at most."""
-        select.select([self._socket], [], [], seconds)
+    def wait(self, seconds: float) -> bool:
+        """Wait until something happens, for so long at most; whether it did."""
+        return bool(select.select([self._socket], [], [], seconds)[0])
 
     def close(self) -> None:
         """End the connection."""

@@ -68,7 +68,7 @@ class Fault:
     `hold`: how long a fault without a recovery lasts. `incident`: whether there must be one. `names`: a regular
     expression that the incident's evidence must match; it may contain `{secret}`. `instance`: it hits one instance, so
     behind the load balancer no request may fail once that is ejected. `served`: no request may fail at all.
-    `service`: the incident must name it, when it names any.
+    `service`: the incident must name it, when it names any. `warm`: the app has run for a while before.
     """
 
     name: str
@@ -93,6 +93,7 @@ class Fault:
     instance: bool = False
     served: bool = False
     service: str = ""
+    warm: bool = False
 
     def commands(self) -> Iterable[Sequence[str]]:
         """Every command of the fault."""

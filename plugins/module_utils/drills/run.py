@@ -15,6 +15,7 @@ from typing import NamedTuple, TypedDict
 
 from ..core import files
 from ..core.clock import Clock, stamp
+from ..docker.containers import Document, seconds_since
 from ..docker.project_layout import HARDENED_FILE
 from ..probe import continuous, web
 from ..probe.check_spec import parse_checks
@@ -29,6 +30,8 @@ from .host import COMMAND, AppHost, Host
 from .judge import Run
 from .options import Options
 
+WARM = 15.0
+"""Seconds after its start at which an app is warm."""
 REST = 60.0
 """Seconds after which the app has to be healthy, and its incident closed."""
 RECORDED = 10.0
@@ -200,6 +203,8 @@ class Drills:
         before = self._app.containers()
         if not before:
             raise self._app.no_container()
+        if fault.warm:
+            self._wait_until_warm(before)
         values = placeholders.of_containers(self._options, before, self._target.port)
         self._prepare(fault, values)
         recovered, since, whole = None, None, None
@@ -277,6 +282,12 @@ class Drills:
                 f"an incident is still open ({records[0]['id']}): see selfheal incidents on {self._app.name}"
             )
         return {str(record["id"]) for record in records}
+
+    def _wait_until_warm(self, containers: Sequence[Document]) -> None:
+        """Wait until every container has run for a while."""
+        now = self._prober.now() + self._ahead
+        ages = (seconds_since(str(one["State"]["StartedAt"]), now) for one in containers)
+        self._clock.sleep(max(0.0, WARM - min((age for age in ages if age is not None), default=WARM)))
 
     def _fix_unreachable(self) -> str:
         """The fix for an app that does not answer from here; on its host it may be healthy."""

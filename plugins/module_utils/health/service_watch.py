@@ -77,7 +77,7 @@ class Known(NamedTuple):
 
 
 class ServiceWatch:
-    """The services of one app. It never waits, but for the engine's answer to a look.
+    """The services of one app. `wrong` never waits, but for the engine's answer to a look.
 
     :arg known: what the watcher before knew: then the engine need only say what has happened since.
     """
@@ -105,8 +105,7 @@ class ServiceWatch:
             self._next_stopped = now + AGAIN_SECONDS
             self._stopped = frozenset(one.service for one in running if procfs.stopped(one.pid))
         else:
-            # A container's first process alone costs next to nothing.
-            self._stopped |= {one.service for one in running if procfs.stopped(one.pid, alone=True)}
+            self._stopped |= self._stopped_now()
         found = wrong(self._expected, self._containers, self._stopped)
         if self.app.balancer and self._expected and not self._runs(self.app.balancer.service):
             found[self.app.balancer.service] = NONE_RUNS
@@ -139,12 +138,17 @@ class ServiceWatch:
         """Whether a container was just restarted by its policy. If it dies again, it waits only for a moment."""
         return now - self._restarted < _SHORT_LIFE_SECONDS
 
-    def wait(self, seconds: float) -> bool:
-        """Wait until something has happened to a container, for so long at most; False when the engine is not heard."""
+    def happens(self, seconds: float, sleep: Callable[[float], None]) -> bool:
+        """Wait for so long at most, and say whether something has happened to a container, or its processes stopped."""
         if self._events is None:
+            sleep(seconds)
             return False
-        self._events.wait(seconds)
-        return True
+        return self._events.wait(seconds) or bool(self._stopped_now() - self._stopped)
+
+    def _stopped_now(self) -> frozenset[str]:
+        """The services with a container whose first processes are stopped: to look at all would cost more."""
+        running = (one for one in self._containers if one.state == "running")
+        return frozenset(one.service for one in running if procfs.stopped(one.pid, near=True))
 
     def unheard(self, now: float) -> float:
         """For how many seconds the engine could not be heard, 0 while it can."""

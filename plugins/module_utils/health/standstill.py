@@ -12,6 +12,8 @@ from ..host import procfs, sockets
 # Runnable, or waiting for a disk (proc(5)).
 _AT_WORK = "RD"
 _SAMPLES, _PAUSE = 4, 0.02
+# How often a runtime may look at its clock meanwhile.
+_TIMERS = 2
 
 
 class Standstill:
@@ -25,10 +27,9 @@ class Standstill:
         self._ticks, self._works = procfs.work(pids, _AT_WORK) if pids else (0, True)
 
     def lasts(self, waited: float, sleep: Callable[[float], None]) -> bool:
-        """Say whether nothing has happened since, though connections wait to be accepted.
+        """Say whether nothing has happened since.
 
-        A garbage collection works, a cold cache asks a database or a disk. A deadlock does neither. One that takes
-        connections and is silent may rest before it asks another again: a look cannot tell it from a deadlock.
+        A garbage collection works, a cold cache asks a database or a disk. A deadlock does neither.
 
         :arg waited: for how many seconds the answer is awaited.
         """
@@ -38,6 +39,14 @@ class Standstill:
             ticks, self._works = procfs.work(self._pids, _AT_WORK)
             self._works = self._works or ticks - self._ticks > procfs.IDLE_TICKS
             sleep(_PAUSE)
-        if self._works or not sockets.unaccepted(self._pids):
-            return False
-        return not sockets.await_answers(self._pids, waited)
+        return not self._works and not sockets.await_answers(self._pids, waited)
+
+    def takes_connections(self) -> bool:
+        """Say whether none waits to be accepted. One that is silent then may rest before it asks another again."""
+        return not sockets.unaccepted(self._pids)
+
+    def sleeps(self, seconds: float, sleep: Callable[[float], None]) -> bool:
+        """Say whether no process gets a processor for so long: what tries again now and then does."""
+        before = procfs.switches(self._pids)
+        sleep(seconds)
+        return procfs.switches(self._pids) - before <= _TIMERS

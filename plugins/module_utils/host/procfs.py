@@ -290,10 +290,10 @@ def switches(pids: Iterable[int]) -> int:
     return count
 
 
-def stopped(pid: int, alone: bool = False) -> bool:
+def stopped(pid: int, near: bool = False) -> bool:
     """Say whether a process or one of its children is stopped, as by SIGSTOP (state T of proc(5)): it cannot answer.
 
-    :arg alone: whether the process alone is looked at.
+    :arg near: whether no more is looked at than the process and what it has started itself: an init has the app.
     """
     seen: set[int] = set()
     left = [pid] if pid > 0 else []
@@ -305,7 +305,7 @@ def stopped(pid: int, alone: bool = False) -> bool:
         with contextlib.suppress(OSError, ValueError, IndexError):
             if _stat(f"/proc/{one}/stat")[0] == "T":
                 return True
-            left += [] if alone else _children(one)
+            left += _children(one) if one == pid or not near else []
     return False
 
 

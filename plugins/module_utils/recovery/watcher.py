@@ -29,7 +29,7 @@ from ..health.facts import Seen
 from ..health.patience import Patience
 from ..health.service_watch import ServiceWatch
 from ..health.standstill import Standstill
-from ..host import desired_files, lock_holder, logins, procfs, timers
+from ..host import bridges, desired_files, lock_holder, logins, procfs, timers
 from ..probe import run as probe
 from ..probe import web
 from ..probe.run import CheckResult, ProbeResult
@@ -52,6 +52,9 @@ from .watcher_note import Note, NotedChecks
 LIFE_SECONDS = 900.0
 # After a kill in the middle of a remedy: whether it has helped is answered at once, or the remedy is begun again.
 RESUME_SECONDS = 0.5
+# An app that was fast for an hour, takes connections, does nothing and does not answer for so long hangs. Meanwhile it
+# has to sleep for so long at least, and the last time it is asked, it has so long to answer.
+SILENT_SECONDS, SLEEP_SECONDS, BRIEF_SECONDS = 1.0, 0.3, 0.2
 # So long after a death the first answer is missed, at the latest.
 DEATH_SECONDS = 2.0
 # What ran out of memory on this machine is looked up this often: it may be another app that loops.
@@ -124,6 +127,8 @@ class Watcher:
         self.next_ask = 0.0
         self.next_checks = self.validated + config.journey_seconds
         self.host_says = ""
+        # Those that could not be changed: it would fail again.
+        self.slow_bridges = set[bridges.Bridge]()
         self.next_timers = self.validated + TIMERS_SECONDS
         self.stopped: dict[str, timers.Timer] = {}
         # The alerts about timers; None until they were looked at: then earlier alerts stay.
@@ -206,7 +211,7 @@ class Watcher:
         self._rest_of(now)
 
     def wait(self, seconds: float) -> None:
-        """Wait for the next turn, or until the engine says that something has happened to a container.
+        """Wait for the next turn, or until something has happened to a container, or its processes are stopped.
 
         Or until one is caught that dies young again and again.
         """
@@ -216,9 +221,9 @@ class Watcher:
         if not self.services.may_loop(self.clock.monotonic()):
             # Many events at once are looked at once.
             self.clock.sleep(min(seconds, LOOK_SECONDS))
-            rest = max(0.0, seconds - LOOK_SECONDS)
-            if not self.services.wait(rest):
-                self.clock.sleep(rest)
+            for _unused in range(round(seconds / LOOK_SECONDS) - 1):
+                if self.services.happens(LOOK_SECONDS, self.clock.sleep):
+                    return
             return
         for _unused in range(int(seconds / LOOK_SECONDS)):
             self.clock.sleep(LOOK_SECONDS)
@@ -318,7 +323,8 @@ class Watcher:
         :arg by_service: because a service is stopped, which may be one that the check has nothing to do with.
         """
         self.resumes = False
-        found = self._run([check._replace(timeout=RESUME_SECONDS) for check in checks])
+        timeout = RESUME_SECONDS / 2 if by_service else RESUME_SECONDS
+        found = self._run([check._replace(timeout=timeout) for check in checks])
         return {**found, "confirmed": True, "brief": by_service}
 
     def _ask(self, checks: list[Check]) -> ProbeResult:
@@ -367,17 +373,35 @@ class Watcher:
             late.join(patience)
         if not second or not _is_late(second[0]):
             return None
-        is_idle = seen[0].lasts(self.clock.monotonic() - now, self.clock.sleep)
-        return {**first, "confirmed": True} if is_idle else None
+        if not seen[0].lasts(self.clock.monotonic() - now, self.clock.sleep):
+            return None
+        if not seen[0].takes_connections():
+            return {**first, "confirmed": True}
+        return self._ask_once_more(first, seen[0], now)
+
+    def _ask_once_more(self, late: ProbeResult, app: Standstill, asked: float) -> ProbeResult | None:
+        """Of an app that takes connections and is silent since `asked` (monotonic s): wait a little, and ask again."""
+        left = asked + SILENT_SECONDS - BRIEF_SECONDS - self.clock.monotonic()
+        if not app.sleeps(max(SLEEP_SECONDS, left), self.clock.sleep):
+            return None
+        last = self._run([check._replace(timeout=BRIEF_SECONDS) for check in self.quick])
+        if not _is_late(last):
+            return {**last, "seconds": self.clock.monotonic() - asked}
+        lasts = app.lasts(self.clock.monotonic() - asked, self.clock.sleep)
+        return {**late, "confirmed": True} if lasts else None
 
     def _ask_patiently(self, checks: list[Check]) -> ProbeResult:
         """Ask once; when the answer is late, ask a second time in parallel: both have to stay without one."""
         box: list[ProbeResult] = []
+        later = self.config.response_seconds / 8
 
         def ask_again() -> None:
-            box.append(self._run(self.quick))
+            # Both end at the same moment.
+            box.append(
+                self._run([one._replace(timeout=max(one.timeout / 2, one.timeout - later)) for one in self.quick])
+            )
 
-        second = Overdue(self.config.response_seconds / 8, ask_again)
+        second = Overdue(later, ask_again)
         second.start()
         try:
             first = self._run(checks)
@@ -458,11 +482,20 @@ class Watcher:
                 self.host_says = f"{full[0]} is full" if full else ""
                 if not full and procfs.frozen(places):
                     self.host_says = "a file system has become read-only"
+            self._hasten_bridges()
             if not self.host_says and not health_facts.engine_by_its_process()["answers"]:
                 self.host_says = "the engine's process is gone"
             if not self.host_says and self.services.unheard(now) >= UNHEARD_SECONDS:
                 self.host_says = "the engine does not answer"
         return bool(self.host_says)
+
+    def _hasten_bridges(self) -> None:
+        """Let connections find a container that has just started; of a bridge that is new, for instance at a boot."""
+        for one in bridges.slow(self.app.paths.root):
+            problem = "" if one in self.slow_bridges else bridges.hasten(one)
+            if problem:
+                self.slow_bridges.add(one)
+                print(f"selfheal: {self.app.name}: {one.name}: starts may be a second slower: {problem}", flush=True)
 
     def _odd_instances(self, now: float) -> bool:
         """Whether an instance is missing behind the load balancer, or a deploy was killed, for more than a moment."""

@@ -56,6 +56,9 @@ class Engine:
         happened, self.happened = self.happened, False
         return happened
 
+    def wait(self, _seconds: float) -> bool:
+        return self.happened
+
     def close(self) -> None:
         pass
 
@@ -297,7 +300,7 @@ def test_stopped_processes_are_noticed() -> None:
             os.kill(int(child[0]), 19)
             while not procfs.stopped(parent.pid):
                 assert time.monotonic() < until
-            assert not procfs.stopped(parent.pid, alone=True)
+            assert procfs.stopped(parent.pid, near=True)
         finally:
             for pid in [*child, str(parent.pid)]:
                 os.kill(int(pid), 9)
@@ -352,18 +355,21 @@ def stamp(at: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
-def test_the_first_process_of_a_container_is_checked_each_time(
+def test_the_first_processes_of_a_container_are_checked_each_time(
     it: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Checking all its processes costs more, so that waits for the next round."""
     stops: set[bool] = set()
-    monkeypatch.setattr(procfs, "stopped", lambda _, alone=False: alone in stops)
+    monkeypatch.setattr(procfs, "stopped", lambda _, near=False: near in stops)
     services = watch(tmp_path)
     assert services.wrong(0.0) == {}
     stops.add(False)
     assert services.wrong(1.0) == {}
+    assert not services.happens(0.01, lambda _: None)
     stops.add(True)
+    assert services.happens(0.01, lambda _: None)
     assert set(services.wrong(1.5).values()) == {service_watch.STOPPED}
+    assert not services.happens(0.01, lambda _: None)
 
 
 class Stream(http.server.BaseHTTPRequestHandler):

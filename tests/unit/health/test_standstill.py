@@ -16,13 +16,10 @@ IDLE = (100, False)
 
 @pytest.fixture
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
-    def look(
-        looks: Sequence[tuple[int, bool]], asks: bool = False, pids: Sequence[int] = (7,), queue: bool = True
-    ) -> bool:
+    def look(looks: Sequence[tuple[int, bool]], asks: bool = False, pids: Sequence[int] = (7,)) -> bool:
         left = list(looks)
         monkeypatch.setattr(procfs, "work", lambda *_: left.pop(0) if len(left) > 1 else left[0])
         monkeypatch.setattr(sockets, "await_answers", lambda *_: asks)
-        monkeypatch.setattr(sockets, "unaccepted", lambda *_: queue)
         return Standstill(pids).lasts(0.5, lambda _seconds: None)
 
     return look
@@ -45,8 +42,18 @@ def test_an_app_that_waits_for_another_does_not_hang(looked_at: Callable[..., bo
     assert not looked_at([IDLE], asks=True)
 
 
-def test_an_app_that_takes_connections_may_rest_before_it_asks_again(looked_at: Callable[..., bool]) -> None:
-    assert not looked_at([IDLE], queue=False)
+@pytest.mark.parametrize(
+    ("ran", "sleeps"), [(0, True), (2, True), (20, False)], ids=["never", "a timer", "tries again"]
+)
+def test_an_app_that_gets_a_processor_now_and_then_does_not_sleep(
+    monkeypatch: pytest.MonkeyPatch, ran: int, sleeps: bool
+) -> None:
+    counts = [100, 100 + ran]
+    monkeypatch.setattr(procfs, "work", lambda *_: IDLE)
+    monkeypatch.setattr(procfs, "switches", lambda _: counts.pop(0))
+    slept: list[float] = []
+    assert Standstill([7]).sleeps(0.4, slept.append) is sleeps
+    assert slept == [0.4]
 
 
 def test_an_app_whose_processes_are_not_known_is_taken_to_work(looked_at: Callable[..., bool]) -> None:

@@ -207,13 +207,20 @@ def test_a_late_answer_gets_a_second_request_in_parallel(
 class Idle:
     """What an app looks like that owes an answer: whether it does nothing."""
 
-    lasting = True
+    lasting, taking, sleeping = True, False, True
 
     def __init__(self, _pids: list[int]) -> None:
         pass
 
     def lasts(self, _waited: float, _sleep: Callable[[float], None]) -> bool:
         return self.lasting
+
+    def takes_connections(self) -> bool:
+        return self.taking
+
+    def sleeps(self, seconds: float, sleep: Callable[[float], None]) -> bool:
+        sleep(seconds)
+        return self.sleeping
 
 
 @pytest.fixture
@@ -242,6 +249,38 @@ def test_an_app_that_was_fast_for_long_and_does_nothing_is_not_waited_for(world:
     assert max(timeouts(world)) == 0.5
 
 
+def test_a_fast_app_that_takes_connections_is_given_a_second(
+    world: World, idle: type[Idle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = world.watcher()
+    world.turns(it, 400)
+    monkeypatch.setattr(idle, "taking", True)
+    world.asked, world.always = [], "timeout"
+    it.turn()
+    assert len(world.recoveries) == 1
+    assert world.recoveries[0][1].seen.probe["confirmed"]
+    assert sorted(timeouts(world)) == [watcher.BRIEF_SECONDS, 0.25, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("sleeping", "longest"),
+    [(False, 2.0), (True, 0.5)],
+    ids=["it tries again now and then", "it answers after a while"],
+)
+def test_an_app_that_takes_connections_and_may_answer_is_left_alone(
+    world: World, idle: type[Idle], monkeypatch: pytest.MonkeyPatch, sleeping: bool, longest: float
+) -> None:
+    it = world.watcher()
+    world.turns(it, 400)
+    monkeypatch.setattr(idle, "taking", True)
+    monkeypatch.setattr(idle, "sleeping", sleeping)
+    monkeypatch.setattr(AtOnce, "begun", staticmethod(lambda: world.answers.insert(0, "timeout")))
+    world.asked, world.answers = [], ["timeout", "", ""]
+    it.turn()
+    assert world.recoveries == []
+    assert max(timeouts(world)) == longest
+
+
 @pytest.mark.parametrize(("second", "lasting"), [("timeout", False), ("", True)], ids=["it works", "it answers"])
 def test_an_app_that_is_slow_at_once_gets_all_the_time_of_its_check(
     world: World, idle: type[Idle], monkeypatch: pytest.MonkeyPatch, second: str, lasting: bool
@@ -266,7 +305,7 @@ def test_a_busy_host_leaves_a_fast_app_all_its_time(
     monkeypatch.setattr(procfs, "pressure", lambda: {"cpu": pressure, "memory": 0.0, "io": 0.0})
     world.asked, world.always = [], "timeout"
     it.turn()
-    assert min(timeouts(world)) == it.app.quick[0].timeout
+    assert (0.5 in timeouts(world), max(timeouts(world))) == (False, it.app.quick[0].timeout)
 
 
 def test_the_first_answers_after_a_start_teach_nothing_and_are_waited_for(
@@ -280,7 +319,7 @@ def test_the_first_answers_after_a_start_teach_nothing_and_are_waited_for(
     assert it.patience.to_json() == known
     world.asked, world.always = [], "timeout"
     it.turn()
-    assert min(timeouts(world)) == it.app.quick[0].timeout
+    assert (0.5 in timeouts(world), max(timeouts(world))) == (False, it.app.quick[0].timeout)
 
 
 def test_the_patience_outlives_the_watcher_that_learnt_it(world: World, idle: type[Idle]) -> None:
@@ -566,7 +605,7 @@ def test_when_a_service_is_stopped_the_watcher_does_not_wait_for_the_app(world: 
     """The recovery finds out whether the app's checks depend on that service."""
     world.wrong, world.always = {"app": service_watch.STOPPED}, "timeout"
     world.watcher().turn()
-    assert [check.timeout for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS]
+    assert [check.timeout for checks in world.asked for check in checks] == [watcher.RESUME_SECONDS / 2]
     assert [watch.seen.probe["brief"] for _unused, watch in world.recoveries] == [True]
 
 
@@ -924,16 +963,23 @@ def test_a_crash_loop_ends_the_wait_for_the_next_turn(
 
 
 @pytest.mark.parametrize(
-    ("happens", "incident", "seconds"),
-    [(True, False, 0.2), (False, False, 1.0), (True, True, 1.0)],
-    ids=["an event", "the engine is not heard", "an open incident"],
+    ("happens_after", "incident", "seconds"),
+    [(1, False, 0.4), (3, False, 0.8), (9, False, 1.0), (1, True, 1.0)],
+    ids=["soon", "later", "not before the next turn", "an open incident"],
 )
-def test_an_event_of_the_engine_ends_the_wait_for_the_next_turn(
-    happens: bool, incident: bool, seconds: float, world: World, monkeypatch: pytest.MonkeyPatch
+def test_what_happens_to_a_container_ends_the_wait_for_the_next_turn(
+    happens_after: int, incident: bool, seconds: float, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     it, begun = world.watcher(), world.now
     it.incident = {"id": "i1", "path": "", "seconds": 1.0} if incident else None
-    monkeypatch.setattr(it.services, "wait", lambda _seconds: happens)
+    waits: list[float] = []
+
+    def happens(wait: float, sleep: Callable[[float], None]) -> bool:
+        waits.append(wait)
+        sleep(wait)
+        return len(waits) == happens_after
+
+    monkeypatch.setattr(it.services, "happens", happens)
     it.wait(1.0)
     assert world.now - begun == pytest.approx(seconds)
 
