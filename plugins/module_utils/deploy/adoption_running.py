@@ -7,11 +7,12 @@ Only containers that were started by hand count: those of a release have the inv
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..docker import containers as docker_containers
 from ..docker.containers import Container, Document, label
 from ..docker.model import Model, Spec
+from ..env.placeholders import placeholder
 from .adoption_choice import AdoptError, Found
 
 
@@ -24,14 +25,30 @@ def require_same_values(found: Found, model: Model) -> None:
         wanted = {key: None if value is None else str(value).replace("$$", "$") for key, value in given.items()}
         names = sorted(name for name, value in wanted.items() if has.get(name) != value)
         if names:
-            folder = found.origin.folder
+            folder, service = found.origin.folder, label(document, "service")
+            unfit = [name for name in names if placeholder(has.get(name) or "")]
             raise AdoptError(
-                f"service {label(document, 'service')}",
+                f"service {service}",
                 f"it runs with other values than its files give: {', '.join(names)}. A shell gave them at its start, "
-                "or a file has changed since",
-                f"write the values that run (`docker inspect {_name(document)}`) into {folder}/.env, or take the "
-                f"files' values: `docker compose up -d` in {folder}",
+                f"or a file has changed since{_unfit(unfit)}",
+                f"take the files' values: `docker compose up -d {service}` in {folder}"
+                f"{_kept(document, folder, names, unfit)}",
             )
+
+
+def _unfit(names: Sequence[str]) -> str:
+    """That a value that runs is none to keep."""
+    return f". It runs with a placeholder: {', '.join(names)}" if names else ""
+
+
+def _kept(document: Document, folder: str, names: Sequence[str], unfit: Sequence[str]) -> str:
+    """How to keep what runs: a command that prints those values and no other secret of the container."""
+    kept = [name for name in names if name not in unfit]
+    if not kept:
+        return ""
+    env = "'{{range .Config.Env}}{{println .}}{{end}}'"
+    shown = f"docker inspect --format {env} {_name(document)} | grep -E '^({'|'.join(kept)})='"
+    return f". Or keep those that run: write what `{shown}` prints into {folder}/.env"
 
 
 def require_same_scale(found: Found, model: Model) -> None:

@@ -1059,7 +1059,9 @@ class _Recovery:
         elif down:
             detail = ", ".join(down) + " not running"
         elif healthy:
-            detail = "running, not restarted"
+            replaced = diagnosis.replaced(self.facts, self.facts["by_hand"]).evidence
+            left = ["site.yml starts the release again"] if replaced else []
+            detail = "; ".join(["running, not restarted", *replaced, *left])
         elif instances:
             helps = self.decision.kind != "escalate" and self.decision.why
             return self._line("containers", None, f"not restarted: {helps or 'no restart helps'}")

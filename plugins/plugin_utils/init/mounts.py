@@ -27,7 +27,17 @@ def find(folder: str, services: Mapping[str, Spec], values: Mapping[str, str]) -
             source = posixpath.normpath(dotenv.resolved(writable(item), values) or "/")
             if not source.startswith(("/", "..")):
                 readers.setdefault(source, []).append(service)
-    return [_measured(folder, name, tuple(dict.fromkeys(named))) for name, named in readers.items()]
+    return [
+        _measured(folder, name, tuple(dict.fromkeys(named)), _users(services, named, values))
+        for name, named in readers.items()
+    ]
+
+
+def _users(services: Mapping[str, Spec], named: Sequence[str], values: Mapping[str, str]) -> list[str]:
+    """The numbers of the users that the services run as, where the compose file says them."""
+    users = (str(services[one].get("user") or "") for one in named)
+    numbers = (dotenv.resolved(user, values).partition(":")[0] for user in users)
+    return sorted({one for one in numbers if one.isdigit() and one != "0"})
 
 
 def _target(item: object) -> str:
@@ -47,17 +57,17 @@ def writable(item: object) -> str:
     return source if rest and source.startswith(".") and "ro" not in options else ""
 
 
-def _measured(folder: str, name: str, services: Sequence[str]) -> Mounted:
+def _measured(folder: str, name: str, services: Sequence[str], users: Sequence[str]) -> Mounted:
     path = os.path.join(folder, name)
     owner = _owner(path)
     if os.path.isfile(path):
-        return Mounted(name, services, 1, os.path.getsize(path), owner)
+        return Mounted(name, services, 1, os.path.getsize(path), owner, users)
     files, size = 0, 0
     for found in _sizes(path):
         files, size = files + 1, size + found
         if files == _MOST_FILES:
             break
-    return Mounted(name, services, files, size, owner)
+    return Mounted(name, services, files, size, owner, users)
 
 
 def _owner(path: str) -> str:
@@ -81,20 +91,28 @@ def sentences(mounted: Sequence[Mounted]) -> list[str]:
     return [_sentence(one) for one in mounted]
 
 
+def _owner_there(one: Mounted) -> str:
+    """Whom it belongs to on the server: what belongs to the person who deploys goes to the user of the service."""
+    mine = one.owner.partition(":")[0] == str(os.getuid())
+    return f"user {one.users[0]}, which the service runs as" if mine and one.users else f"the same owner ({one.owner})"
+
+
 def _sentence(one: Mounted) -> str:
     shown = "The project's folder" if one.name == "." else one.name
     verb = "writes" if len(one.services) == 1 else "write"
     who = f"{shown} is data, as {', '.join(one.services)} {verb} to it"
     if not one.files and one.owner:
-        return f"{who}. It is empty here, so the server gets an empty folder, for the same owner ({one.owner})."
+        return f"{who}. It is empty here, so the server gets an empty folder, for {_owner_there(one)}."
     if not one.files:
-        return f"{who}. There is none here, so the server gets an empty folder, owned by root."
+        missing = f"{who}. There is none here, so the server gets an empty folder, owned by root"
+        users = ", ".join(one.users)
+        return f"{missing}: user {users} cannot write to it. Create it here first." if users else f"{missing}."
     leave = f"To copy nothing, add /{one.name} to compose_app_exclude in app.yml. "
     leave = "" if one.name == "." else leave
     size = str(bytes_to_human(one.size))
     count = "its file" if one.files == 1 else f"its {one.files}{'+' if one.files == _MOST_FILES else ''} files"
     return (
-        f"{who}. The first deploy copies {count} ({size}) to the server, for the same owner "
-        f"({one.owner}). Later ones keep the server's, and stop when "
+        f"{who}. The first deploy copies {count} ({size}) to the server, for {_owner_there(one)}. "
+        "Later ones keep the server's, and stop when "
         f"the two differ. {leave}If it is configuration, write `:ro` behind its mount in the compose file."
     )

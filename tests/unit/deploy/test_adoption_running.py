@@ -51,9 +51,20 @@ def test_values_that_only_the_start_knew_are_refused_by_name(runs: list[str], fi
         adoption_running.require_same_values(found(container(env=runs)), model(environment=files))
     said = str(caught.value)
     assert "service web: it runs with other values than its files give: TOKEN" in said
-    assert "into /root/shop/.env" in said
+    assert "take the files' values: `docker compose up -d web` in /root/shop" in said
+    assert "| grep -E '^(TOKEN)='` prints into /root/shop/.env" in said
     assert SECRET not in said
     assert "given by a shell" not in said
+
+
+def test_a_placeholder_that_runs_is_named_and_not_to_be_kept() -> None:
+    runs = container(env=["TOKEN=changeme", "MODE=fast"])
+    with pytest.raises(AdoptError) as caught:
+        adoption_running.require_same_values(found(runs), model(environment={"TOKEN": SECRET, "MODE": "slow"}))
+    said = str(caught.value)
+    assert "It runs with a placeholder: TOKEN" in said
+    assert "| grep -E '^(MODE)='` prints" in said
+    assert "changeme" not in said
 
 
 def test_the_same_values_are_no_difference() -> None:

@@ -572,6 +572,18 @@ def test_a_sick_app_that_was_replaced_by_hand_gets_its_release_back(
     assert (outcome["healthy"], outcome["cause"], names(outcome)) == (True, "replaced_by_hand", ["up"])
 
 
+def test_a_person_hears_that_a_healthy_app_was_replaced_by_hand(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.deploy(GOOD)
+    replace_by_hand(world, monkeypatch, 600.0)
+    outcome = recover(world, {"KEY": GOOD})
+    assert (outcome["healthy"], world.acts) == (True, [])
+    said = next(line["detail"] for line in outcome["checklist"] if line["step"] == "containers")
+    assert said == (
+        "running, not restarted; service web was started by `docker compose` in /root/shop; "
+        "site.yml starts the release again"
+    )
+
+
 @pytest.mark.parametrize("by_hand", [True, False])
 def test_an_incident_says_whether_a_person_applied_a_remedy(world: World, by_hand: bool) -> None:
     world.deploy(GOOD)

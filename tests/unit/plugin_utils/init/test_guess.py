@@ -184,6 +184,19 @@ def test_data_in_the_project_is_reported(tmp_path: Path, mount: str, files: dict
     assert (len(found), said in "".join(found)) == (1 if said else 0, True)
 
 
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "an empty folder, owned by root: user 1001 cannot write to it. Create it here first"),
+        ({"data/a": "1"}, "to the server, for user 1001, which the service runs as"),
+    ],
+    ids=["no folder", "a folder of the person who deploys"],
+)
+def test_data_goes_to_the_user_of_the_service(tmp_path: Path, files: dict[str, str], said: str) -> None:
+    compose = "services: {web: {image: x, user: '${WEB_USER:-1001}:1001', volumes: ['./data:/data']}}\n"
+    assert said in "".join(guessed(tmp_path, {"compose.yaml": compose, **files}).left)
+
+
 def test_an_empty_folder_is_not_called_missing(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     found = guessed(tmp_path, {"compose.yaml": "services: {web: {image: x, volumes: ['./data:/data']}}\n"}).left
