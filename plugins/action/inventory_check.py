@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible.utils.vars import load_extra_vars
 
-from ansible_collections.christmas.selfheal.plugins.plugin_utils import inventory, option_names
+from ansible_collections.christmas.selfheal.plugins.plugin_utils import inventory, option_names, plain_vault
 
 SPEC: dict[str, dict[str, Any]] = {
     "pattern": {"type": "str", "required": True},
@@ -37,7 +38,9 @@ class ActionModule(ActionBase):
             ([], unknown) if unknown else self._validate(given["pattern"], given["variable"], task_vars or {})
         )
         if not found:
-            return {**result, "hosts": hosts}
+            of = (str((task_vars or {})["hostvars"][name].get("inventory_dir") or "") for name in hosts)
+            plain = plain_vault.warnings(filter(None, of), os.getcwd())
+            return {**result, "hosts": hosts, **({"warnings": plain} if plain else {})}
         return {**result, "unreachable" if given["unreachable"] else "failed": True, "msg": f"{'. '.join(found)}."}
 
     def _unknown(self) -> list[str]:

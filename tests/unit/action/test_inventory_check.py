@@ -172,6 +172,16 @@ def test_a_run(tmp_path: Path, hosts: dict[str, Any], words: list[str], code: in
     assert said in message
 
 
+def test_a_vault_in_plain_text_is_a_warning(tmp_path: Path) -> None:
+    vault = tmp_path / "group_vars/all/vault.yml"
+    vault.parent.mkdir(parents=True)
+    vault.write_text("vault_key: m4Zr7Qw9Lx2V\n")
+    ended, message, _unused = check(tmp_path, PART)
+    assert ended == 0
+    assert message.count("is not encrypted") == 1
+    assert "m4Zr7Qw9Lx2V" not in message
+
+
 @pytest.mark.parametrize(("playbook", "code"), [("site.yml", 2), ("drift.yml", 4)])
 def test_a_refused_run_connects_to_no_host(tmp_path: Path, playbook: str, code: int) -> None:
     """Exit code 2 would report drift. The last run shows that an allowed host is contacted."""
