@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Docker's bridges, and how often the kernel asks there who has an address (arp(7), ip-ntable(8)).
 
-A connection that is tried while a container starts has the kernel ask for the container's address, and nobody answers
+A connection that is tried while a container starts has the kernel ask for the container's address, and gets no answer
 yet. It asks again a second later, and all connections that are tried meanwhile wait for that: each start of a container
 that users ask took a second longer.
 """
