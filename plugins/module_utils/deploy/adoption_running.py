@@ -37,7 +37,7 @@ def require_same_values(found: Found, model: Model) -> None:
 
 
 def _unfit(names: Sequence[str]) -> str:
-    """why a value that runs is not to be kept."""
+    """Why a value that runs is not to be kept."""
     return f". It runs with a placeholder: {', '.join(names)}" if names else ""
 
 
