@@ -47,8 +47,8 @@ from ..probe.web import Answer, Fault, Request
 from ..releases import haproxy
 from ..releases import store as release_store
 from . import database_log, evidence, login_log
+from .diagnosis import BUSY_PRESSURE, behind, diagnose, has_no_disk, is_busy, is_rate_limited, sick
 from .diagnosis import app_model as known_model
-from .diagnosis import behind, diagnose, has_no_disk, is_busy, is_rate_limited, sick
 from .disk_log import no_room
 from .fact_types import (
     ContainerFacts,
@@ -74,6 +74,8 @@ UPSTREAM_SECONDS = 2.0
 # On a busy host an answer may be late; an app that works at nothing and gives none within the first of these times
 # hangs. One that works gets the second, too.
 PATIENCE_SECONDS = (5.0, 20.0)
+# On a busy host, an engine that is at work gets so long to answer.
+ENGINE_SECONDS = 60.0
 # What listens on the host for a container: the engine itself where it runs without its proxies (`userland-proxy`).
 _PUBLISHES = ("docker-proxy", "dockerd")
 # HAProxy may keep out for so long what passes its own check, a moment on a busy host, before a person is notified.
@@ -458,9 +460,17 @@ def _engine_now() -> EngineState:
     if by_process["kind"] == "hung":
         return by_process
     found = engine.state()
+    if found["kind"] == "hung" and procfs.pressure()["cpu"] >= BUSY_PRESSURE and not _engine_is_idle():
+        # It waits for a processor, as all others do. To kill it would end what it is at, such as a deploy.
+        found = engine.state(ENGINE_SECONDS)
     if found["kind"] == "hung" and (unit := engine.unit_state()) in ("activating", "deactivating"):
         return {**found, "kind": "down", "reason": f"its systemd unit is {unit}"}
     return found
+
+
+def _engine_is_idle() -> bool:
+    pid = procfs.engine_process()["pid"]
+    return not pid or procfs.idle([pid])
 
 
 class EngineSays(NamedTuple):

@@ -361,6 +361,30 @@ def test_an_engine_that_systemd_stops_or_starts_does_not_hang(
     assert (found.engine["kind"], found.engine["reason"]) == expected
 
 
+@pytest.mark.parametrize(
+    ("pressure", "idle", "asked"),
+    [(80.0, False, [5.0, health_facts.ENGINE_SECONDS]), (80.0, True, [5.0]), (5.0, False, [5.0])],
+    ids=["at work on a busy host", "idle on a busy host", "on a quiet host"],
+)
+def test_an_engine_that_waits_for_a_processor_does_not_hang(
+    app: App, monkeypatch: pytest.MonkeyPatch, pressure: float, idle: bool, asked: list[float]
+) -> None:
+    """Twenty deploys at once on two cores kept the engine from answering for more than five seconds."""
+    seen: list[float] = []
+
+    def state(timeout: float = 5.0) -> dict[str, Any]:
+        seen.append(timeout)
+        return {"answers": False, "kind": "hung", "reason": f"no answer within {timeout:.0f} s", "version": ""}
+
+    monkeypatch.setattr(engine, "state", state)
+    monkeypatch.setattr(engine, "unit_state", lambda: "active")
+    monkeypatch.setattr(procfs, "pressure", lambda: {"cpu": pressure, "memory": 0.0, "io": 0.0})
+    monkeypatch.setattr(procfs, "engine_process", lambda: {"known": True, "alive": True, "stopped": False, "pid": 7})
+    monkeypatch.setattr(procfs, "idle", lambda _pids: idle)
+    found = health_facts.read_engine(app, env_file.read(app.paths, app.variables, NOW), NOW)
+    assert (found.engine["kind"], seen) == ("hung", asked)
+
+
 @pytest.mark.parametrize(("still", "kind"), [(True, "hung"), (False, "down")])
 def test_an_engine_that_ends_between_two_requests_is_down(
     app: App, monkeypatch: pytest.MonkeyPatch, still: bool, kind: str
