@@ -14,6 +14,7 @@ import contextlib
 import glob
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -107,10 +108,14 @@ def answers(port: int) -> bool:
 
 def fault(app: str, port: int) -> dict[str, float]:
     """Have the app hang just after a check: with another moment, the result would vary by the second between checks."""
+    # With `docker kill`, only the container's init would stop.
+    shown = subprocess.run(["docker", "top", f"{app}-web-1", "-eo", "pid"], check=True, capture_output=True, text=True)
+    pids = [int(word) for word in shown.stdout.split()[1:]]
     last = checked(app)
     while checked(app) == last:
         time.sleep(POLL_SECONDS)
-    subprocess.run(["docker", "kill", "--signal=STOP", f"{app}-web-1"], check=True, stdout=subprocess.DEVNULL)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
     begun = time.monotonic()
     while not answers(port):
         if time.monotonic() - begun > FAULT_SECONDS:
