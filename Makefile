@@ -197,6 +197,10 @@ bench-drift: setup engine ## time drift checks of 1 to 8 lab hosts. Shorter: ARG
 	@tools/venv .venv bench
 	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.drift $(ARGS)
 
+.PHONY: bench-apps
+bench-apps: setup engine ## run 20 apps on one lab host: what their watchers cost, and whether one delays another. Shorter: ARGS="--apps 4 --seconds 30 --rounds 1"
+	@$(in_venv) PYTHONPATH=.venv/collections python -m ansible_collections.christmas.selfheal.bench.apps $(ARGS)
+
 .PHONY: bench-backup
 bench-backup: setup engine ## back up 1 GB at 200 requests a second, then rebuild the host. Shorter: ARGS="--rounds 1"
 	@tools/venv .venv bench

@@ -105,22 +105,30 @@ def frozen(paths: Iterable[str], mounts: str = "/proc/1/mountinfo") -> list[Froz
         return []
     if not _MAY_BE_FROZEN.search(text):
         return []
-    lines = [line.split() for line in text.splitlines()]
+    # With many containers there are many mounts, and only those of `paths` are looked at closely.
     there = {}
-    for fields in lines:
-        with contextlib.suppress(IndexError, ValueError):
-            rest = fields[fields.index("-") + 1 :]
-            is_frozen = "rw" in fields[5].split(",") and bool(_FROZEN.intersection(rest[2].split(",")))
-            # An overlay without an upper layer is always read-only (overlayfs.rst of the kernel).
-            is_frozen = is_frozen and rest[0] != "overlay"
-            there[fields[4].replace("\\040", " ")] = (rest[1], is_frozen)
+    for line in text.splitlines():
+        fields = line.split(" ", 5)
+        if len(fields) > 5:
+            there[fields[4].replace("\\040", " ")] = fields[5]
     found = {}
     for path in paths:
         # An app's folder, or the engine's, may be a link to another disk.
         place = _mounted_at(os.path.realpath(path), there)
-        if there.get(place, ("", False))[1]:
-            found[place] = there[place][0]
+        device = _frozen_device(there.get(place, ""))
+        if device:
+            found[place] = device
     return [{"path": place, "device": device} for place, device in sorted(found.items())]
+
+
+def _frozen_device(options: str) -> str:
+    """The device of a mount that the kernel made read-only, by its options in mountinfo; "" for another mount."""
+    of_mount, _unused, rest = options.partition(" - ")
+    kind, device, of_file_system = (*rest.split(), "", "", "")[:3]
+    # An overlay without an upper layer is always read-only (overlayfs.rst of the kernel).
+    if "rw" not in of_mount.split(" ")[0].split(",") or kind == "overlay":
+        return ""
+    return device if _FROZEN.intersection(of_file_system.split(",")) else ""
 
 
 def _mounted_at(path: str, mounts: Collection[str]) -> str:

@@ -52,9 +52,9 @@ class _Part(NamedTuple):
 
 
 class WatchedFiles:
-    """The files of one app and of its host.
+    """The files of one app and, for one watcher of the host, of the host: with many apps these are many.
 
-    :arg reports_host: whether this watcher is the one that reports the files of the host; asked when one differs.
+    :arg reports_host: whether this watcher is the one that looks at the files of the host; asked at each look.
     :arg suspects: the files that the watcher before has reported: a large one among them is read again.
     """
 
@@ -71,9 +71,8 @@ class WatchedFiles:
         )
         self._link = release
         self._source_stamps: tuple[_Stamp | None, ...] | None = None
-        self._had_record = False
+        self._looks_at_host = self._had_record = False
         self._wanted: dict[str, tuple[DesiredFile, ...]] = {}
-        self._of_host: frozenset[str] = frozenset()
         self._folders: dict[str, tuple[_Stamp | None, tuple[str, ...]]] = {}
         self._stamps: dict[str, _Stamp | None] = {}
         self._contents: dict[str, str] = {}
@@ -103,21 +102,25 @@ class WatchedFiles:
         differs = {path: what for path, what in self._differs.items() if what}
         found = {path: Difference(what, _changed_at(path, self._stamps[path], wall)) for path, what in differs.items()}
         found.update({path: Difference("is new", _changed_at(path, _stamp(path), wall)) for path in self._added()})
-        if found.keys() - self._app_files() and not self._reports_host():
-            found = {path: one for path, one in found.items() if path in self._app_files()}
         return found
-
-    def _app_files(self) -> frozenset[str]:
-        return frozenset(self._wanted) - self._of_host
 
     # --- what is desired ---------------------------------------------------------------------------------------------
 
     def _renew(self) -> bool:
-        """Read again what is desired, when one of its sources was written; whether it was."""
+        """Read again what is desired, when a source was written or another watcher took over; whether it was read."""
+        of_host = self._reports_host()
         stamps = (_stamp(self._link), *(_stamp(path, follow=True) for path in self._sources))
-        if stamps == self._source_stamps:
+        if (of_host, stamps) == (self._looks_at_host, self._source_stamps):
             return False
-        self._source_stamps = stamps
+        self._looks_at_host, self._source_stamps = of_host, stamps
+        record, problem = self._read_record() if of_host else (Record(), "")
+        count = self._want({**self._of_release(), **self._of_env()}, record)
+        too_many = f"of {count} files, {MOST_FILES} are watched for changes by hand; drift.yml compares all"
+        self.problem = "; ".join(filter(None, (problem, too_many if count > MOST_FILES else "")))
+        return True
+
+    def _read_record(self) -> tuple[Record, str]:
+        """The record of the host's files, and what is wrong with it."""
         record, problem = Record(), ""
         try:
             found = desired_files.read(self.paths.root)
@@ -129,17 +132,13 @@ class WatchedFiles:
             problem = str(error)
         if problem:
             problem += ". Until then, changes by hand of the host's files are not noticed"
-        count = self._want({**self._of_release(), **self._of_env()}, record)
-        too_many = f"of {count} files, {MOST_FILES} are watched for changes by hand; drift.yml compares all"
-        self.problem = "; ".join(filter(None, (problem, too_many if count > MOST_FILES else "")))
-        return True
+        return record, problem
 
     def _want(self, of_app: Mapping[str, tuple[DesiredFile, ...]], record: Record) -> int:
         """Watch these files, and no others; return how many there are, of which the last are left out."""
         of_host = {self._here(path): (one,) for path, one in record.files.items()}
         every = {**of_app, **{path: one for path, one in of_host.items() if path not in of_app}}
         self._wanted = dict(list(every.items())[:MOST_FILES])
-        self._of_host = frozenset(self._wanted) - frozenset(of_app)
         self._recorded = frozenset(of_host)
         self._folders = {self._here(folder): (None, ()) for folder in record.folders}
         # All are compared again.

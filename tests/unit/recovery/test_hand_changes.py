@@ -264,6 +264,8 @@ def test_only_the_first_watcher_of_a_host_reports_its_files(host: Host) -> None:
     host.write(DAEMON, "{1}\n")
     host.write("opt/shop/compose.yaml", "by hand\n")
     assert host.look() == {"opt/shop/compose.yaml": "other content"}
+    host.is_first = True
+    assert host.look() == {DAEMON[1:]: "other content", "opt/shop/compose.yaml": "other content"}
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
@@ -328,6 +330,11 @@ def test_what_500_files_cost(host: Host, monkeypatch: pytest.MonkeyPatch) -> Non
     assert calls["lstat"] <= 505
     assert calls["stat"] <= 10
     assert {name: calls[name] for name in ("open", "pread", "listdir")} == {"open": 0, "pread": 0, "listdir": 0}
+    host.is_first = False
+    host.look()
+    calls.clear()
+    assert host.look() == {}
+    assert calls["lstat"] <= 10, "another watcher looks at the files of the host"
 
 
 def test_more_files_than_500_are_said(host: Host) -> None:
