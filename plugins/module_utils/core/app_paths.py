@@ -119,6 +119,11 @@ class AppPaths(NamedTuple):
         return os.path.join(self.root, "run/selfheal", f"{self.name}.backup.lock")
 
     @property
+    def engine_lock(self) -> str:
+        """The lock that whoever starts or restarts the engine holds, whatever the app."""
+        return os.path.join(self.root, "run/selfheal", ".engine.lock")
+
+    @property
     def lock(self) -> str:
         """The lock that deploy, recovery and the last step of a restore share."""
         return os.path.join(self.root, "run/selfheal", f"{self.name}.lock")

@@ -16,6 +16,7 @@ from ..compose import bring_up, start_order
 from ..core.app import App, Balancer
 from ..core.app_paths import AppPaths
 from ..core.fingerprint import fingerprint
+from ..core.locks import LockHeld, hold_lock
 from ..core.present import present
 from ..core.variable import Variable
 from ..docker import containers as docker_containers
@@ -39,6 +40,8 @@ _WALK_SECONDS = 2.0
 # An engine that was stopped answers what waits first.
 _CONTINUED_SECONDS = 3.0
 _YOUNG_SECONDS = 10.0
+# How long another app's recovery may be at the engine, and for how long an engine that it has started is fresh.
+_ENGINE_LOCK_SECONDS, _FRESH_SECONDS = 90.0, 30.0
 # How long services may wait for each other where `docker compose up` does not do it, as long as that would.
 JOBS_SECONDS = 120.0
 # What logrotate leaves next to a log: app.log.1, app.log.2.gz, app.log-20250527.gz, app-20250527.log (logrotate(8)).
@@ -345,6 +348,22 @@ def _env_is_good(paths: AppPaths) -> bool:
         return False
 
 
+def at_the_engine(paths: AppPaths, act: Callable[[], str]) -> str:
+    """Start or restart the engine, unless another app's recovery has just done so: all apps of a host share it.
+
+    :raises RemedyError: another one is at it, and does not end.
+    """
+    try:
+        with hold_lock(paths.engine_lock, _ENGINE_LOCK_SECONDS, f"start the engine for {paths.name}"):
+            process = procfs.engine_process()
+            age = procfs.age(process["pid"]) if process["alive"] and not process["stopped"] else None
+            if age is not None and age < _FRESH_SECONDS and engine.state(1.0)["answers"]:
+                return f"the engine was started {age:.0f} s ago"
+            return act()
+    except LockHeld as held:
+        raise RemedyError(str(held)) from None
+
+
 def start_engine() -> str:
     """Start the engine."""
     commands.run(["systemctl", "reset-failed", "docker.service", "docker.socket"], 10.0)
@@ -470,8 +489,8 @@ def table(
         ladder.UP: lambda: up(paths, balancer, build),
         ladder.RECREATE: lambda: recreate(app, build, services, stateful),
         ladder.REBUILD_NETWORK: lambda: rebuild_network(paths, build),
-        ladder.START_ENGINE: start_engine,
-        ladder.RESTART_ENGINE: restart_engine,
+        ladder.START_ENGINE: lambda: at_the_engine(paths, start_engine),
+        ladder.RESTART_ENGINE: lambda: at_the_engine(paths, restart_engine),
         ladder.FREE_SPACE: lambda: free_space(paths),
     }
     if balancer is not None:

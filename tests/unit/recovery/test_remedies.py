@@ -15,6 +15,7 @@ import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app import App, Balancer
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.app_paths import AppPaths, app_paths
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks import LockHeld, hold_lock
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import engine
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import images as docker_images
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
@@ -535,6 +536,36 @@ def test_a_remedy_does_not_run_a_successful_job_again(
     monkeypatch.setattr(WithJob, "directory", str(tmp_path), raising=False)
     remedies.up(app_paths("shop", root=str(tmp_path)), None, build=False)
     assert (project.started, project.removed) == (started, removed)
+
+
+@pytest.mark.parametrize(
+    ("alive", "stopped", "age", "answers", "acts"),
+    [
+        (True, False, 5.0, True, 0),
+        (True, False, 5.0, False, 1),
+        (True, False, 3600.0, True, 1),
+        (True, True, 5.0, True, 1),
+        (False, False, 5.0, False, 1),
+    ],
+    ids=["just started, it answers", "just started, and silent", "an old one", "stopped", "gone"],
+)
+def test_an_engine_that_another_app_has_just_restarted_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alive: bool, stopped: bool, age: float, answers: bool, acts: int
+) -> None:
+    process = {"known": True, "alive": alive, "stopped": stopped, "pid": 4711}
+    monkeypatch.setattr(host_facts, "engine_process", lambda: process)
+    monkeypatch.setattr(host_facts, "age", lambda _pid: age)
+    monkeypatch.setattr(engine, "state", lambda _timeout: {"answers": answers})
+    acted: list[str] = []
+
+    def act() -> str:
+        acted.append("restarted")
+        with pytest.raises(LockHeld), hold_lock(app_paths("blog", root=str(tmp_path)).engine_lock, 0.0, "the same"):
+            pass
+        return "engine restarted"
+
+    said = remedies.at_the_engine(app_paths("engine", root=str(tmp_path)), act)
+    assert (len(acted), said) == (acts, "engine restarted" if acts else "the engine was started 5 s ago")
 
 
 @pytest.mark.parametrize(
