@@ -120,7 +120,7 @@ class AppPaths(NamedTuple):
 
     @property
     def engine_lock(self) -> str:
-        """The lock that whoever starts or restarts the engine holds, whatever the app."""
+        """The lock of each start and restart of the engine, for all apps of the host."""
         return os.path.join(self.root, "run/selfheal", ".engine.lock")
 
     @property
