@@ -121,6 +121,26 @@ def test_variables(tmp_path: Path, files: dict[str, str], wanted: dict[str, tupl
     } == wanted
 
 
+@pytest.mark.parametrize(
+    ("files", "source"),
+    [
+        (web(ports='["${WEB_PORT:-8080}:80"]'), "the port of the host at which Docker publishes web"),
+        (
+            {"compose.yaml": "services: {web: {image: x, ports: ['$WEB_PORT:80']}, api: {extends: web}}"},
+            "the port of the host at which Docker publishes web, api",
+        ),
+        (web(ports='["${WEB_PORT:-8080}:${WEB_PORT:-8080}"]'), ""),
+        (web(ports='["${WEB_PORT:-8080}:80"]', environment='{URL: "http://x:$WEB_PORT"}'), ""),
+    ],
+    ids=["published", "extended", "the container's own, too", "used elsewhere, too"],
+)
+def test_a_variable_that_only_gives_a_published_port_says_so(
+    tmp_path: Path, files: dict[str, str], source: str
+) -> None:
+    [found] = guessed(tmp_path, files).variables
+    assert found.row.get("source", "") == source
+
+
 def test_an_env_file_stays_and_the_report_says_so(tmp_path: Path) -> None:
     found = guessed(
         tmp_path, {**web(env_file="[a.env, b.env]"), "a.env": "LEVEL=1\n", "b.env": "X=1\nA_TOKEN=kD8#vq2Z\n"}
