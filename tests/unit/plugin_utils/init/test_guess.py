@@ -217,6 +217,23 @@ def test_data_goes_to_the_user_of_the_service(tmp_path: Path, files: dict[str, s
     assert said in "".join(guessed(tmp_path, {"compose.yaml": compose, **files}).left)
 
 
+@pytest.mark.parametrize(
+    ("users", "said"),
+    [
+        (("2000", "1001"), "for user 2000, which the service runs as"),
+        (("node", "1001"), "for user 1001, which the service runs as"),
+        (("node", "app:app"), "for the same owner"),
+    ],
+    ids=["the first", "the first with a number", "names, which only the image knows"],
+)
+def test_data_of_two_services_goes_to_the_first_whose_user_a_deploy_knows(
+    tmp_path: Path, users: tuple[str, str], said: str
+) -> None:
+    one, other = (f"{{image: x, user: '{user}', volumes: ['./data:/data']}}" for user in users)
+    files = {"compose.yaml": f"services: {{web: {one}, api: {other}}}\n", "data/a": "1"}
+    assert said in "".join(guessed(tmp_path, files).left)
+
+
 def test_an_empty_folder_is_not_called_missing(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     found = guessed(tmp_path, {"compose.yaml": "services: {web: {image: x, volumes: ['./data:/data']}}\n"}).left
