@@ -38,8 +38,9 @@ class ActionModule(ActionBase):
             ([], unknown) if unknown else self._validate(given["pattern"], given["variable"], task_vars or {})
         )
         if not found:
-            of = (str((task_vars or {})["hostvars"][name].get("inventory_dir") or "") for name in hosts)
-            plain = plain_vault.warnings(filter(None, of), os.getcwd())
+            sources = (str(one) for one in (task_vars or {}).get("ansible_inventory_sources") or ())
+            folders = (one if os.path.isdir(one) else os.path.dirname(one) for one in sources if os.path.exists(one))
+            plain = plain_vault.warnings(folders, os.getcwd())
             return {**result, "hosts": hosts, **({"warnings": plain} if plain else {})}
         return {**result, "unreachable" if given["unreachable"] else "failed": True, "msg": f"{'. '.join(found)}."}
 

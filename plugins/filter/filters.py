@@ -54,6 +54,7 @@ FILTERS: dict[str, dict[str, str]] = {
     },
     "programs": {"program_path": "program_path"},
     "project_copies": {"check_options": "check_options", "project_copies": "project_copies"},
+    "published_ports": {"published_ports": "published_ports"},
     "receivers": {
         "alertmanager_packages": "packages",
         "receiver_routes": "routes",

@@ -20,6 +20,14 @@ attributes:
     support: full
   diff_mode:
     support: none
+options:
+  published:
+    description:
+      - Ports that the next deploy publishes, each with C(service) and C(port). They are among C(ports) of the result,
+        unless a container of the app holds them.
+    type: list
+    elements: dict
+    default: []
 seealso:
   - module: christmas.selfheal.app_recover
 """
@@ -61,7 +69,7 @@ app_info:
       type: list
       elements: dict
     ports:
-      description: The ports that the app publishes and does not hold now, each with the processes that do.
+      description: The ports that the app publishes and does not hold now, each with those that do.
       type: list
       elements: dict
     release:
@@ -109,18 +117,23 @@ app_info:
       type: dict
 """
 
+from typing import cast
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module, status
 from ansible_collections.christmas.selfheal.plugins.module_utils.core.clock import Clock
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker.network import Port
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import status as app_status
+
+SPEC = {**app_module.APP_SPEC, "published": {"type": "list", "elements": "dict", "default": []}}
 
 
 def inform(module: AnsibleModule) -> dict[str, object]:
     """Read the state."""
     app = app_module.app_of(module.params)
     found = {
-        **app_status.inform(app),
+        **app_status.inform(app, published=cast("list[Port]", module.params["published"])),
         "not_cared_for": app_module.not_cared_for(app.paths),
         "care": status.care(app.name, app.paths.root, Clock()),
     }
@@ -129,7 +142,7 @@ def inform(module: AnsibleModule) -> dict[str, object]:
 
 def main() -> None:
     """Read the state, exit."""
-    ansible_no_log.run(AnsibleModule, app_module.APP_SPEC, inform, app_module.EXPECTED)
+    ansible_no_log.run(AnsibleModule, SPEC, inform, app_module.EXPECTED)
 
 
 if __name__ == "__main__":

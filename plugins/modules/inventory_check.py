@@ -17,6 +17,7 @@ description:
     ignores them, so a typing error would turn a dry run into a real one.
   - Refuses addresses and names for documentation (RFC 5737, RFC 3849, RFC 2606), which an inventory holds that was not
     edited. Refuses the address that the variable C(selfheal_example_address) of a host names, too.
+  - Warns of files of the inventory that hold secrets and are not encrypted, without any value.
 author: Contributors to the christmas.selfheal project (@christmas)
 extends_documentation_fragment:
   - christmas.selfheal.attributes

@@ -74,12 +74,18 @@ class _Loader(_BASE):  # type: ignore[misc]  # PyYAML carries no types
     """YAML with Compose's own tags."""
 
 
-def _untagged(loader: Any, _suffix: str, node: yaml.Node) -> Any:
-    """The value under `!reset` or `!override`."""
+class Override(list):  # type: ignore[type-arg]  # Python 3.11 takes arguments, YAML has any
+    """A list under `!override`: it replaces the list of an earlier file."""
+
+
+def _untagged(loader: Any, suffix: str, node: yaml.Node) -> Any:
+    """The value under `!override`, None for `!reset`."""
+    if suffix == "reset":
+        return None
     if isinstance(node, yaml.MappingNode):
         return loader.construct_mapping(node, deep=True)
     if isinstance(node, yaml.SequenceNode):
-        return loader.construct_sequence(node, deep=True)
+        return Override(loader.construct_sequence(node, deep=True))
     return loader.construct_scalar(node)
 
 

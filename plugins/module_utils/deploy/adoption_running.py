@@ -27,12 +27,12 @@ def require_same_values(found: Found, model: Model) -> None:
         if names:
             folder, service = found.origin.folder, label(document, "service")
             unfit = [name for name in names if placeholder(has.get(name) or "")]
+            kept = [name for name in names if name in has and name not in unfit]
             raise AdoptError(
                 f"service {service}",
                 f"it runs with other values than its files give: {', '.join(names)}. A shell gave them at its start, "
                 f"or a file has changed since{_unfit(unfit)}",
-                f"take the files' values: `docker compose up -d {service}` in {folder}"
-                f"{_kept(document, folder, names, unfit)}",
+                f"take the files' values: `docker compose up -d {service}` in {folder}{_kept(document, folder, kept)}",
             )
 
 
@@ -41,14 +41,13 @@ def _unfit(names: Sequence[str]) -> str:
     return f". It runs with a placeholder: {', '.join(names)}" if names else ""
 
 
-def _kept(document: Document, folder: str, names: Sequence[str], unfit: Sequence[str]) -> str:
+def _kept(document: Document, folder: str, names: Sequence[str]) -> str:
     """How to keep what runs: a command that prints those values and no other secret of the container."""
-    kept = [name for name in names if name not in unfit]
-    if not kept:
+    if not names:
         return ""
     env = "'{{range .Config.Env}}{{println .}}{{end}}'"
-    shown = f"docker inspect --format {env} {_name(document)} | grep -E '^({'|'.join(kept)})='"
-    return f". Or keep those that run: write what `{shown}` prints into {folder}/.env"
+    shown = f"docker inspect --format {env} {_name(document)} | grep -E '^({'|'.join(names)})='"
+    return f". Or keep those that run: write what `{shown}` prints where the files of {folder} set it, such as its .env"
 
 
 def require_same_scale(found: Found, model: Model) -> None:

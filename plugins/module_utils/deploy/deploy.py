@@ -27,7 +27,7 @@ from ..env import history as env_history
 from ..env import rules as secret_rules
 from ..env.read import read as read_env
 from ..health import login_log
-from ..health.diagnosis import MEANING, diagnose, held_by
+from ..health.diagnosis import MEANING, diagnose, held_by, to_free
 from ..health.evidence import LOG_LINES
 from ..health.facts import holders, read
 from ..health.wait import wait_healthy
@@ -401,16 +401,9 @@ def _require_ports(paths: AppPaths, model: Model, instances: list[Container]) ->
     """Fail before anything is changed when a foreign process holds a port that the app publishes."""
     for port in docker_network.unheld_ports(model, instances):
         for holder in holders(port["port"]):
-            fix = f"Stop that {'container' if 'container' in holder else 'process'}, or publish another port."
-            if holder.get("process") == "haproxy":
-                fix = (
-                    "If that is the load balancer of this app: compose_app_instances: 1 keeps it, with one instance. "
-                    f"To do without it, remove {haproxy.CONFIG.format(app=paths.name)} and reload haproxy first; "
-                    "then deploy. The app cannot be reached until that has ended."
-                )
             raise DeployError(
                 f"port {port['port']}, which service {port['service']} publishes, is held by {held_by(holder)}. "
-                f"Nothing was started. {fix}"
+                f"Nothing was started. {to_free(holder, paths.name)}"
             )
 
 

@@ -54,17 +54,22 @@ class Port(TypedDict):
 
 
 def unheld_ports(model: Model, instances: Sequence[Container]) -> list[Port]:
-    """Return the ports that a merged model publishes and no living container of it holds.
+    """Return the ports that a merged model publishes and no living container of it holds."""
+    found: list[Port] = []
+    for service, spec in sorted((model.get("services") or {}).items()):
+        for port in spec.get("ports") or []:
+            published = str(port.get("published") or "")
+            if published.isdigit() and port.get("protocol", "tcp") == "tcp":
+                found.append({"service": service, "port": int(published)})
+    return unheld(found, instances)
+
+
+def unheld(ports: Sequence[Port], instances: Sequence[Container]) -> list[Port]:
+    """Return those of the ports that no living container of the app holds.
 
     A restarting container counts as living: the engine's own proxy may hold its port just then.
     """
     held = {
         port for item in instances if item["state"] in ("running", "restarting", "paused") for port in item["ports"]
     }
-    found: list[Port] = []
-    for service, spec in sorted((model.get("services") or {}).items()):
-        for port in spec.get("ports") or []:
-            published = str(port.get("published") or "")
-            if published.isdigit() and port.get("protocol", "tcp") == "tcp" and int(published) not in held:
-                found.append({"service": service, "port": int(published)})
-    return found
+    return [port for port in ports if port["port"] not in held]

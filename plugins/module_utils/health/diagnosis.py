@@ -14,6 +14,7 @@ from ..env import read as env_file
 from ..host.oom_log import OomKill
 from ..host.procfs import Holder
 from ..probe.run import CheckResult
+from ..releases import haproxy
 from .fact_types import Facts, Instance, Load, LogLine, RefusedLogin
 
 HEALTHY = "healthy"
@@ -153,6 +154,17 @@ def _port(facts: Facts) -> list[str]:
 def held_by(holder: Holder) -> str:
     """Name who holds a port: a container, or a process with its pid."""
     return str(holder.get("container") or f"{holder['process']} (pid {holder['pid']})")
+
+
+def to_free(holder: Holder, app: str) -> str:
+    """How to get a port from who holds it, or to do without it."""
+    if holder.get("process") == haproxy.UNIT.partition(".")[0]:
+        return (
+            "If that is the load balancer of this app: compose_app_instances: 1 keeps it, with one instance. "
+            f"To do without it, remove {haproxy.CONFIG.format(app=app)} and reload haproxy first; "
+            "then deploy. The app cannot be reached until that has ended."
+        )
+    return f"Stop that {'container' if 'container' in holder else 'process'}, or publish another port."
 
 
 def app_model(facts: Facts) -> AppModel:

@@ -1054,20 +1054,21 @@ class _Recovery:
         instances = self.facts["instances"]
         restarted = "; ".join(item["result"] for item in self.remedies if item["name"] in ladder.TOUCHING)
         down = [item["name"] for item in instances if item["state"] != "running" and not item["job_done"]]
+        done: bool | None = healthy or (bool(instances) and not down)
         if restarted:
             detail = restarted
         elif down:
             detail = ", ".join(down) + " not running"
         elif healthy:
-            replaced = diagnosis.replaced(self.facts, self.facts["by_hand"]).evidence
-            left = ["site.yml starts the release again"] if replaced else []
-            detail = "; ".join(["running, not restarted", *replaced, *left])
+            detail = "running, not restarted"
         elif instances:
             helps = self.decision.kind != "escalate" and self.decision.why
-            return self._line("containers", None, f"not restarted: {helps or 'no restart helps'}")
+            done, detail = None, f"not restarted: {helps or 'no restart helps'}"
         else:
             detail = "not running"
-        return self._line("containers", healthy or (bool(instances) and not down), detail)
+        replaced = diagnosis.replaced(self.facts, self.facts["by_hand"]).evidence
+        left = ["site.yml starts the release again"] if replaced else []
+        return self._line("containers", done, "; ".join([detail, *replaced, *left]))
 
     def _checks_line(self, proves: str) -> ChecklistLine:
         mine = [item for item in self.facts["probe"]["results"] if item["proves"] == proves]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TypedDict, cast
 
 from ..core.app import App
@@ -13,12 +14,14 @@ from ..core.redact import redact
 from ..deploy import rollback
 from ..deploy.deploy import DeployError
 from ..docker import engine
+from ..docker import network as docker_network
 from ..docker.engine import EngineState
+from ..docker.network import Port
 from ..env.rules import Finding
 from ..health import evidence
 from ..health import facts as health_facts
 from ..health.diagnosis import HEALTHY, diagnose
-from ..health.fact_types import HeldPort, Instance
+from ..health.fact_types import Facts, HeldPort, Instance
 from ..host import procfs
 from ..host.procfs import Disk, Memory
 from ..probe.run import ProbeResult
@@ -75,8 +78,11 @@ class AppStatus(TypedDict):
 _NOT_PROMOTED = cast(PromotedFrom, {})
 
 
-def inform(app: App, clock: Clock | None = None) -> AppStatus:
-    """Return the state of the app as facts. Changes nothing, and does not fail for a sick app."""
+def inform(app: App, clock: Clock | None = None, published: Sequence[Port] = ()) -> AppStatus:
+    """Return the state of the app as facts. Changes nothing, and does not fail for a sick app.
+
+    :arg published: ports that the next deploy publishes, at the app's services or at its load balancer.
+    """
     clock = clock or Clock()
     facts = health_facts.read(app, None, recovery.CONFIRM_SECONDS, clock)
     found = diagnose(facts)
@@ -96,7 +102,7 @@ def inform(app: App, clock: Clock | None = None) -> AppStatus:
         "cause": "" if found.cause == HEALTHY else found.cause,
         "summary": redact("; ".join(found.evidence), hidden),
         "instances": cast("list[Instance]", json.loads(redact(json.dumps(facts["instances"]), hidden))),
-        "ports": facts["ports"],
+        "ports": [*facts["ports"], *_needed(app, facts, published)],
         "engine": {**facts["engine"], "compose": engine.compose_version() if facts["engine"]["answers"] else ""},
         "release": good["id"] if good else "",
         "releases": [
@@ -113,3 +119,18 @@ def inform(app: App, clock: Clock | None = None) -> AppStatus:
         "disk": procfs.disk(["/", app.paths.directory, engine.data_root()]),
         "memory": procfs.memory(),
     }
+
+
+def _needed(app: App, facts: Facts, published: Sequence[Port]) -> list[HeldPort]:
+    """The ports that the app is going to need, and who holds them now."""
+    known = {one["port"] for one in facts["ports"]}
+    behind = app.balancer.ports if app.balancer else ()
+    found: list[HeldPort] = []
+    for port in docker_network.unheld(published, facts["instances"]):
+        holders = health_facts.holders(port["port"], (app.name, port["service"]))
+        if port["port"] in behind:
+            # Which processes are in HAProxy's way, the role load_balancer says: it knows the address.
+            holders = [one for one in holders if "container" in one]
+        if port["port"] not in known and (holders or port["port"] not in behind):
+            found.append({**port, "holders": holders})
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -66,6 +67,9 @@ def guess(project: Project, now: float) -> Guessed:
     values = {one.name: one.setting.value for one in found if one.setting}
     guesses = {one.name: _guess(one, now) for one in found}
     rows = {name: dict(one.options) for name, one in guesses.items()}
+    for name, services in _published(project).items():
+        if name in rows:
+            rows[name]["source"] = f"the port of the host at which Docker publishes {', '.join(services)}"
     same = kinds.duplicates(rows, values, now)
     for name, other in same.items():
         rows[name]["same_as"] = other
@@ -114,6 +118,17 @@ def _variables(project: Project, left: list[str]) -> Iterator[_Found]:
             continue
         yield _Found(name, project.env.get(name), used.get(name, []), others)
     left += [_stays(project, file, list(settings)) for file, settings in project.env_files.items() if settings]
+
+
+def _published(project: Project) -> dict[str, list[str]]:
+    """The variables that give a port of the host, and nothing else: {name: the services that are published there}."""
+    found: dict[str, list[str]] = {}
+    for one in project.ports:
+        for reference in dotenv.references(one.published):
+            found.setdefault(reference.name, []).append(one.service)
+    times = Counter(use.name for use in project.uses)
+    # A service that others extend is written once.
+    return {name: list(dict.fromkeys(named)) for name, named in found.items() if times[name] <= len(named)}
 
 
 def _stays(project: Project, file: str, names: Sequence[str]) -> str:

@@ -69,7 +69,7 @@ class Published(NamedTuple):
 class Mounted(NamedTuple):
     """A path of the project that services may write to: how many files are there now, and their bytes.
 
-    `owner`: UID:GID of the path, "" without one. `users`: the numeric users that the services run as, but for root.
+    `owner`: UID:GID of the path, "" without one. `users`: the numeric users that the services run as, in their order.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Mounted(NamedTuple):
     files: int
     size: int
     owner: str = ""
-    users: Sequence[str] = ()
+    users: Sequence[int] = ()
 
 
 class Project(NamedTuple):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ansible.module_utils.common.text.formatters import bytes_to_human
 
+from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import data_owners
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init import services as compose
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import Mounted, Spec
@@ -27,17 +28,12 @@ def find(folder: str, services: Mapping[str, Spec], values: Mapping[str, str]) -
             source = posixpath.normpath(dotenv.resolved(writable(item), values) or "/")
             if not source.startswith(("/", "..")):
                 readers.setdefault(source, []).append(service)
+    said = {name: {"user": dotenv.resolved(str(spec.get("user") or ""), values)} for name, spec in services.items()}
+    known = data_owners.users(said, {})
     return [
-        _measured(folder, name, tuple(dict.fromkeys(named)), _users(services, named, values))
+        _measured(folder, name, tuple(dict.fromkeys(named)), [known[one].uid for one in named if one in known])
         for name, named in readers.items()
     ]
-
-
-def _users(services: Mapping[str, Spec], named: Sequence[str], values: Mapping[str, str]) -> list[str]:
-    """The numbers of the users that the services run as, where the compose file says them."""
-    users = (str(services[one].get("user") or "") for one in named)
-    numbers = (dotenv.resolved(user, values).partition(":")[0] for user in users)
-    return sorted({one for one in numbers if one.isdigit() and one != "0"})
 
 
 def _target(item: object) -> str:
@@ -57,7 +53,7 @@ def writable(item: object) -> str:
     return source if rest and source.startswith(".") and "ro" not in options else ""
 
 
-def _measured(folder: str, name: str, services: Sequence[str], users: Sequence[str]) -> Mounted:
+def _measured(folder: str, name: str, services: Sequence[str], users: Sequence[int]) -> Mounted:
     path = os.path.join(folder, name)
     owner = _owner(path)
     if os.path.isfile(path):
@@ -105,7 +101,7 @@ def _sentence(one: Mounted) -> str:
         return f"{who}. It is empty here, so the server gets an empty folder, for {_owner_there(one)}."
     if not one.files:
         missing = f"{who}. There is none here, so the server gets an empty folder, owned by root"
-        users = ", ".join(one.users)
+        users = ", ".join(str(user) for user in dict.fromkeys(one.users) if user)
         return f"{missing}: user {users} cannot write to it. Create it here first." if users else f"{missing}."
     leave = f"To copy nothing, add /{one.name} to compose_app_exclude in app.yml. "
     leave = "" if one.name == "." else leave

@@ -16,7 +16,7 @@ from typing import Any
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker.image_names import repository
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.init.model import InitError, Published, Row, Spec
-from ansible_collections.christmas.selfheal.plugins.plugin_utils.project_source import Document
+from ansible_collections.christmas.selfheal.plugins.plugin_utils.project_source import Document, Override
 
 # Compose Specification, top-level elements.
 _TOP = ("name", "version", "services", "networks", "volumes", "configs", "secrets", "include", "models")
@@ -326,7 +326,7 @@ def _merged(below: Mapping[str, Any], above: Spec) -> dict[str, Any]:
         old = found.get(key)
         if value is None:
             found.pop(key, None)  # `!reset`
-        elif key in _LISTS and isinstance(old, list) and isinstance(value, list):
+        elif key in _LISTS and isinstance(old, list) and isinstance(value, list) and not isinstance(value, Override):
             found[key] = [*old, *(item for item in value if item not in old)]
         elif key == "environment":
             found[key] = {**environment({key: old}), **environment({key: value})}

@@ -10,7 +10,9 @@ from typing import NamedTuple, TypedDict
 from ansible.module_utils.common.text.formatters import bytes_to_human, human_to_bytes
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.env.rules import Finding
-from ansible_collections.christmas.selfheal.plugins.module_utils.host.procfs import Disk, Holder
+from ansible_collections.christmas.selfheal.plugins.module_utils.health.diagnosis import held_by, to_free
+from ansible_collections.christmas.selfheal.plugins.module_utils.health.fact_types import HeldPort
+from ansible_collections.christmas.selfheal.plugins.module_utils.host.procfs import Disk
 from ansible_collections.christmas.selfheal.plugins.plugin_utils.messages.reach import Reach
 
 FULL_INODES = 95
@@ -27,13 +29,6 @@ class Engine(TypedDict):
     reason: str
 
 
-class Port(TypedDict):
-    """A port that the app publishes and does not hold yet, with the processes that do."""
-
-    port: int
-    holders: list[Holder]
-
-
 class _State(TypedDict):
     engine: Engine
     disk: list[Disk]
@@ -45,7 +40,7 @@ class _State(TypedDict):
 class State(_State, total=False):
     """What is read of the result of app_info; without `ports` where they are not read."""
 
-    ports: list[Port]
+    ports: list[HeldPort]
 
 
 class Written(TypedDict, total=False):
@@ -61,6 +56,7 @@ class Found(TypedDict):
     `secrets`, `engine`, `project`: why this failed, "" when it did not.
     `findings`: of the values that did not pass; `variables`, how many there are; `online`, whether online too.
     `reach`: whether the host was reached.
+    `balancer`: why HAProxy cannot have its ports, "" when it can.
     `packages`: of each optional part that the host has no packages for, why.
     `written`, `state`: what the modules compose_files and app_info returned.
     `free_disk`: the room that each disk must have.
@@ -72,6 +68,7 @@ class Found(TypedDict):
     online: bool
     reach: Reach
     engine: str
+    balancer: str
     packages: dict[str, str]
     project: str
     written: Written
@@ -96,7 +93,7 @@ class Report(TypedDict):
 
 def validation_report(found: Found, app: str, host: str) -> Report:
     """Return the report, its lines in the order in which a person corrects them."""
-    lines = validation_lines(found)
+    lines = validation_lines(found, app)
     text = "\n".join([f"{app} on {host}", *map(_text, lines)])
     return Report(text=text, failure=_failure(lines, app, host))
 
@@ -116,7 +113,7 @@ def _failure(lines: Sequence[Line], app: str, host: str) -> str:
     )
 
 
-def validation_lines(found: Found) -> list[Line]:
+def validation_lines(found: Found, app: str) -> list[Line]:
     """Return the lines, in the order in which a person corrects them."""
     lines = list(_secrets(found))
     reach = found["reach"]
@@ -125,6 +122,8 @@ def validation_lines(found: Found) -> list[Line]:
     lines.append(_line("host", True, f"reached over ssh, {reach['text']}"))
     if found["engine"]:
         lines.append(_line("engine", False, found["engine"]))
+    if found["balancer"]:
+        lines.append(_line("balancer", False, found["balancer"]))
     lines += [_line(part, False, lack) for part, lack in found["packages"].items()]
     if found["project"]:
         return [*lines, _line("project", False, found["project"])]
@@ -133,7 +132,7 @@ def validation_lines(found: Found) -> list[Line]:
     if not found["engine"]:
         lines.append(_engine(state["engine"]))
     lines += [_disk(disk, found["free_disk"]) for disk in state["disk"]]
-    lines += [_port(port) for port in state.get("ports", [])]
+    lines += [_port(port, app) for port in state.get("ports", [])]
     return [*lines, _app(state)]
 
 
@@ -186,13 +185,12 @@ def _disk(disk: Disk, needed: str) -> Line:
     return _line("disk", enough and inodes < FULL_INODES, detail)
 
 
-def _port(port: Port) -> Line:
+def _port(port: HeldPort, app: str) -> Line:
     holders = port["holders"]
     if not holders:
         return _line("port", True, f"{port['port']} is free")
-    first = holders[0]
-    holder = f"container {first['container']}" if "container" in first else f"{first['process']} (pid {first['pid']})"
-    return _line("port", False, f"{port['port']} is held by {holder}")
+    held = ", ".join(map(held_by, holders))
+    return _line("port", False, f"{port['port']} of {port['service']} is held by {held}. {to_free(holders[0], app)}")
 
 
 def _app(state: State) -> Line:

@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import cli, outcome, status
+from ansible_collections.christmas.selfheal.plugins.module_utils.core.present import present
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import before_first, rollback, rolling
 from ansible_collections.christmas.selfheal.plugins.module_utils.deploy import deploy as deployment
 from ansible_collections.christmas.selfheal.plugins.module_utils.docker import project as docker_project
+from ansible_collections.christmas.selfheal.plugins.module_utils.docker.network import Port
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import dotenv
 from ansible_collections.christmas.selfheal.plugins.module_utils.env import rules as secret_rules
+from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import login_log
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import procfs
 from ansible_collections.christmas.selfheal.plugins.module_utils.recovery import run as recovery
@@ -755,6 +758,23 @@ def test_the_state_of_an_app_names_its_releases_and_its_cause_without_secrets(wo
     assert facts["healthy"] is False
     assert facts["cause"] != ""
     assert TOKEN not in str(facts)
+
+
+def test_the_state_of_an_app_names_who_holds_ports_that_it_is_going_to_have(
+    balanced: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nginx, container = {"process": "nginx", "pid": 7}, {"container": "the container blog-web-1"}
+    held = {80: [nginx], 443: [nginx, container], 9000: [nginx]}
+    monkeypatch.setattr(health_facts, "holders", lambda port, _own: held.get(port, []))
+    balanced.app.balancer = present(balanced.app.balancer)._replace(ports=(80, 443))
+    published: list[Port] = [{"service": "web", "port": port} for port in (80, 443, 9000, 9001)]
+    facts = app_status.inform(balanced.app, balanced.clock, published)
+    assert [(one["port"], one["holders"]) for one in facts["ports"]] == [
+        # Of HAProxy's ports only containers count: the role knows the rest.
+        (443, [container]),
+        (9000, [nginx]),
+        (9001, []),
+    ]
 
 
 def test_the_state_of_an_app_says_what_its_watcher_does(world: World) -> None:

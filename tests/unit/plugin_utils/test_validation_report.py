@@ -21,7 +21,7 @@ STATE: State = {
     "disk": [
         {"path": "/", "total_bytes": 10**10, "free_bytes": 5 * 1024**3, "used_percent": 50.0, "inodes_percent": 12.345}
     ],
-    "ports": [{"port": 8000, "holders": []}],
+    "ports": [{"service": "web", "port": 8000, "holders": []}],
     "healthy": True,
     "release": "r1",
     "summary": "2 of 2 checks passed",
@@ -33,6 +33,7 @@ FOUND: Found = {
     "online": False,
     "reach": {"text": "Python 3.11.2", "problem": "", "next_step": ""},
     "engine": "",
+    "balancer": "",
     "packages": {},
     "project": "",
     "written": {"proved": True, "files": []},
@@ -40,11 +41,12 @@ FOUND: Found = {
     "free_disk": "1G",
 }
 AWAY = {"text": "no route", "problem": "no route", "next_step": "Look there"}
+CONTAINER = {"container": "the container blog-web-1"}
 FINDING = {"variable": "KEY", "rule": "placeholder", "reason": "it is a placeholder", "fix": "write the key"}
 
 
 def lines(**changed: Any) -> list[Line]:
-    return validation_lines(cast("Found", {**FOUND, **changed}))
+    return validation_lines(cast("Found", {**FOUND, **changed}), "shop")
 
 
 def state(**changed: Any) -> dict[str, Any]:
@@ -76,6 +78,7 @@ def test_a_valid_host() -> None:
         ({"findings": [FINDING]}, "KEY", False, "placeholder: it is a placeholder. Fix: write the key"),
         ({"reach": AWAY}, "host", False, "no route. Look there"),
         ({"engine": "too old"}, "engine", False, "too old"),
+        ({"balancer": "port 80 is taken"}, "balancer", False, "port 80 is taken"),
         ({"packages": {"backup": "restic is too old"}}, "backup", False, "restic is too old"),
         ({"project": "no compose file"}, "project", False, "no compose file"),
         (
@@ -91,16 +94,22 @@ def test_a_valid_host() -> None:
         ({"free_disk": "10G"}, "disk", False, "/: 5.00 GB free, 10G asked for"),
         (state(disk=[{**STATE["disk"][0], "inodes_percent": 95}]), "disk", False, "95 % of the inodes used"),
         (
-            state(ports=[{"port": 80, "holders": [{"process": "nginx", "pid": 7}]}]),
+            state(ports=[{"service": "web", "port": 80, "holders": [{"process": "nginx", "pid": 7}]}]),
             "port",
             False,
-            "80 is held by nginx (pid 7)",
+            "80 of web is held by nginx (pid 7). Stop that process, or publish another port.",
         ),
         (
-            state(ports=[{"port": 80, "holders": [{"container": "blog-web-1"}, {"process": "nginx", "pid": 7}]}]),
+            state(ports=[{"service": "web", "port": 80, "holders": [CONTAINER, {"process": "nginx", "pid": 7}]}]),
             "port",
             False,
-            "80 is held by container blog-web-1",
+            "80 of web is held by the container blog-web-1, nginx (pid 7). Stop that container, or publish another",
+        ),
+        (
+            state(ports=[{"service": "web", "port": 80, "holders": [{"process": "haproxy", "pid": 7}]}]),
+            "port",
+            False,
+            "remove /etc/haproxy/selfheal/shop.cfg and reload haproxy first",
         ),
         (state(healthy=False), "app", False, "not healthy: 2 of 2 checks passed"),
         (state(healthy=False, release=None), "app", True, "nothing is deployed yet"),

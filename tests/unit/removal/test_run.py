@@ -341,18 +341,27 @@ def test_the_project_in_a_subfolder_of_the_directory_is_not_what_is_left_of_a_co
     assert {"opt/shop/shop/compose.yaml", "opt/shop/.env"} <= adopted.paths()
 
 
-def test_an_app_with_files_above_its_folder_runs_from_there_again(adopted: Host) -> None:
+@pytest.mark.parametrize("stop", [True, False], ids=["stopped", "running on"])
+def test_an_app_with_files_above_its_folder_runs_from_there_again(
+    adopted: Host, monkeypatch: pytest.MonkeyPatch, stop: bool
+) -> None:
+    monkeypatch.setattr(Project, "down", lambda _project: commands.Result(0, "", ""))
     below_top(adopted)
     adopted.write("root/data of it/letter")
-    done = adopted.remove()
-    assert done["runs_from"].split()[5] == str(adopted.root / "root/shop")
+    done = adopted.remove(stop=stop)
+    assert done["runs_from"].split()[5:6] == ([] if stop else [str(adopted.root / "root/shop")])
+    assert remaining(done)[str(adopted.root / "root/shop")] == "the app's folder"
     assert not [note for note in done["notes"] if "adopted from" in note]
     assert not (adopted.root / "opt/shop").exists()
     assert {"root/shared assets/logo.svg", "root/data of it/letter"} <= adopted.paths()
 
 
+@pytest.mark.parametrize("stop", [True, False], ids=["stopped", "running on"])
 @pytest.mark.parametrize("where", ["a copy with other content", "an equal copy", "an equal copy of one service"])
-def test_an_app_is_not_given_back_onto_other_data(adopted: Host, where: str) -> None:
+def test_an_app_is_not_given_back_onto_other_data(
+    adopted: Host, monkeypatch: pytest.MonkeyPatch, where: str, stop: bool
+) -> None:
+    monkeypatch.setattr(Project, "down", lambda _project: commands.Result(0, "", ""))
     new = below_top(adopted)
     here, there = (adopted.models[str(folder)]["services"] for folder in (new, adopted.root / "root/shop"))
     adopted.write("root/data of it/letter")
@@ -364,10 +373,11 @@ def test_an_app_is_not_given_back_onto_other_data(adopted: Host, where: str) -> 
             here["worker"], there["worker"] = (json.loads(json.dumps(one["web"])) for one in (here, there))
         here["web"]["volumes"][2]["source"] = str(copy.parent)
         adopted.documents[0]["Mounts"][2]["Source"] = str(copy.parent)
-    done = adopted.remove()
+    done = adopted.remove(stop=stop)
     (note,) = (note for note in done["notes"] if "adopted from" in note)
     assert ("shared assets differs" if "other" in where else "data of it is data, which is in") in note
-    assert done["runs_from"].split()[5] == str(new)
+    assert done["runs_from"].split()[5:6] == ([] if stop else [str(new)])
+    assert remaining(done)[str(new.parent)] == f"the app's folder; its project is in {new}"
     assert "opt/shop/data of it/letter" in adopted.paths()
 
 

@@ -121,6 +121,26 @@ def test_variables(tmp_path: Path, files: dict[str, str], wanted: dict[str, tupl
     } == wanted
 
 
+@pytest.mark.parametrize(
+    ("files", "source"),
+    [
+        (web(ports='["${WEB_PORT:-8080}:80"]'), "the port of the host at which Docker publishes web"),
+        (
+            {"compose.yaml": "services: {web: {image: x, ports: ['$WEB_PORT:80']}, api: {extends: web}}"},
+            "the port of the host at which Docker publishes web, api",
+        ),
+        (web(ports='["${WEB_PORT:-8080}:${WEB_PORT:-8080}"]'), ""),
+        (web(ports='["${WEB_PORT:-8080}:80"]', environment='{URL: "http://x:$WEB_PORT"}'), ""),
+    ],
+    ids=["published", "extended", "the container's own, too", "used elsewhere, too"],
+)
+def test_a_variable_that_only_gives_a_published_port_says_so(
+    tmp_path: Path, files: dict[str, str], source: str
+) -> None:
+    [found] = guessed(tmp_path, files).variables
+    assert found.row.get("source", "") == source
+
+
 def test_an_env_file_stays_and_the_report_says_so(tmp_path: Path) -> None:
     found = guessed(
         tmp_path, {**web(env_file="[a.env, b.env]"), "a.env": "LEVEL=1\n", "b.env": "X=1\nA_TOKEN=kD8#vq2Z\n"}
@@ -195,6 +215,23 @@ def test_data_in_the_project_is_reported(tmp_path: Path, mount: str, files: dict
 def test_data_goes_to_the_user_of_the_service(tmp_path: Path, files: dict[str, str], said: str) -> None:
     compose = "services: {web: {image: x, user: '${WEB_USER:-1001}:1001', volumes: ['./data:/data']}}\n"
     assert said in "".join(guessed(tmp_path, {"compose.yaml": compose, **files}).left)
+
+
+@pytest.mark.parametrize(
+    ("users", "said"),
+    [
+        (("2000", "1001"), "for user 2000, which the service runs as"),
+        (("node", "1001"), "for user 1001, which the service runs as"),
+        (("node", "app:app"), "for the same owner"),
+    ],
+    ids=["the first", "the first with a number", "names, which only the image knows"],
+)
+def test_data_of_two_services_goes_to_the_first_whose_user_a_deploy_knows(
+    tmp_path: Path, users: tuple[str, str], said: str
+) -> None:
+    one, other = (f"{{image: x, user: '{user}', volumes: ['./data:/data']}}" for user in users)
+    files = {"compose.yaml": f"services: {{web: {one}, api: {other}}}\n", "data/a": "1"}
+    assert said in "".join(guessed(tmp_path, files).left)
 
 
 def test_an_empty_folder_is_not_called_missing(tmp_path: Path) -> None:
