@@ -322,8 +322,8 @@ def _children(pid: int) -> list[int]:
     found: list[int] = []
     with contextlib.suppress(OSError):
         for task in os.listdir(f"/proc/{pid}/task"):
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as stream:
-                found += [int(child) for child in stream.read().split()]
+            with contextlib.suppress(OSError):
+                found += [int(child) for child in _text(f"/proc/{pid}/task/{task}/children").split()]
     return found
 
 

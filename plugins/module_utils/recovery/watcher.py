@@ -491,7 +491,8 @@ class Watcher:
 
     def _hasten_bridges(self) -> None:
         """Let connections find a container that has just started; of a bridge that is new, for instance at a boot."""
-        for one in bridges.slow(self.app.paths.root):
+        # With many apps there are many bridges, and the kernel takes a while to tell of each.
+        for one in bridges.slow(self.app.paths.root) if self._is_first() else ():
             problem = "" if one in self.slow_bridges else bridges.hasten(one)
             if problem:
                 self.slow_bridges.add(one)
