@@ -22,6 +22,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.health import s
 from ansible_collections.christmas.selfheal.plugins.module_utils.health.service_watch import ServiceWatch
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import (
+    bridges,
     desired_files,
     lock_holder,
     logins,
@@ -1336,3 +1337,32 @@ def test_only_one_watcher_of_an_app_runs(world: World) -> None:
         pytest.fail("a second watcher started")
     with watcher.only_one(config):
         pass
+
+
+@pytest.mark.parametrize(
+    ("first", "problem", "tried"),
+    [(True, "", 3), (True, "not permitted", 1), (False, "", 0)],
+    ids=["first", "refused", "not first"],
+)
+def test_one_watcher_has_the_kernel_ask_more_often_on_bridges(
+    first: bool,
+    problem: str,
+    tried: int,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A bridge may be made again, so it is looked at now and then; one that is refused is not tried again."""
+    hastened: list[bridges.Bridge] = []
+
+    def hasten(bridge: bridges.Bridge) -> str:
+        hastened.append(bridge)
+        return problem
+
+    monkeypatch.setattr(bridges, "slow", lambda _root: [bridges.Bridge("arp_cache", "br-0123456789ab")])
+    monkeypatch.setattr(bridges, "hasten", hasten)
+    it = world.watcher()
+    monkeypatch.setattr(it, "_is_first", lambda: first)
+    world.turns(it, 6)
+    assert len(hastened) == tried
+    assert capsys.readouterr().out.count("br-0123456789ab: starts may be a second slower") == bool(problem)
