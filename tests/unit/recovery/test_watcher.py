@@ -20,7 +20,6 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.core.locks impo
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import facts as health_facts
 from ansible_collections.christmas.selfheal.plugins.module_utils.health import service_watch
 from ansible_collections.christmas.selfheal.plugins.module_utils.health.service_watch import ServiceWatch
-from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.host import (
     bridges,
     desired_files,
@@ -29,6 +28,7 @@ from ansible_collections.christmas.selfheal.plugins.module_utils.host import (
     procfs,
     timers,
 )
+from ansible_collections.christmas.selfheal.plugins.module_utils.host import command as commands
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe import run as probe
 from ansible_collections.christmas.selfheal.plugins.module_utils.probe.check_spec import parse_checks
 from ansible_collections.christmas.selfheal.plugins.module_utils.records import state
