@@ -31,7 +31,7 @@ class _Loader(_BASE):  # type: ignore[misc]  # PyYAML carries no types
 
 
 def _tagged(loader: Any, suffix: str, node: yaml.Node) -> Any:
-    """The text under `!unsafe`, which is no template; None for an encrypted value."""
+    """The text under `!unsafe`, not a template; None for an encrypted value."""
     if suffix == "unsafe" and isinstance(node, yaml.ScalarNode):
         return str(loader.construct_scalar(node)).replace(_TEMPLATE, "")
     return None
