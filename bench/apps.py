@@ -152,7 +152,7 @@ def measure(host: Host, apps: list[App], seconds: float, rounds: int) -> dict[st
     deploy(apps[:1])
     wait_until_healthy(host)
     page_of_one = on_host(host, "page", str(PAGES))
-    # All at once would keep two cores so busy that the engine does not answer for seconds, and is restarted.
+    # All at once would keep two cores so busy that the engine does not answer for seconds.
     for begin in range(1, len(apps), AT_ONCE):
         deploy(apps[begin : begin + AT_ONCE])
     wait_until_healthy(host)
