@@ -117,8 +117,6 @@ app_info:
       type: dict
 """
 
-from typing import cast
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.christmas.selfheal.plugins.module_utils.entry import ansible_no_log, app_module, status
@@ -132,8 +130,9 @@ SPEC = {**app_module.APP_SPEC, "published": {"type": "list", "elements": "dict",
 def inform(module: AnsibleModule) -> dict[str, object]:
     """Read the state."""
     app = app_module.app_of(module.params)
+    published: list[Port] = module.params["published"]
     found = {
-        **app_status.inform(app, published=cast("list[Port]", module.params["published"])),
+        **app_status.inform(app, published=published),
         "not_cared_for": app_module.not_cared_for(app.paths),
         "care": status.care(app.name, app.paths.root, Clock()),
     }
